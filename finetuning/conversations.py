@@ -1,0 +1,141 @@
+"""一行原始数据 → 一段对话：认出四种常见格式，检查对话的规则。
+
+================  ==========================================================================
+格式              一行的样子
+================  ==========================================================================
+本项目            ``{"conversations": [{"role": "user", "content": "…"}, …]}``
+OpenAI / HF       ``{"messages": [{"role": "user", "content": "…"}, …]}``
+ShareGPT          ``{"conversations": [{"from": "human", "value": "…"}, …]}``
+Alpaca            ``{"instruction": "…", "input": "…", "output": "…"}``，可以另有 system、history
+================  ==========================================================================
+
+多余的键不看；值是 null 的键等于没有这个键（Parquet 用 null 补齐各行的键）。
+"""
+
+import re
+
+Message = dict[str, str]
+Conversation = list[Message]
+
+# 各家对同一个角色的叫法；不在表里的（tool、function、observation……）不是本项目能教的对话。
+ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+
+# NUL 来自损坏的文件；单独的代理项（lone surrogate）来自被截成两半的 emoji，它无法写成 UTF-8，分词器也不收。
+_UNENCODABLE = re.compile("[\0\ud800-\udfff]")
+
+_KINDS = {dict: "对象", list: "列表", str: "文字", bool: "布尔值", int: "数字", float: "数字", type(None): "空值"}
+
+
+class BadRowError(ValueError):
+    """这一行不能用于训练；消息是中文的原因，不含文件名和行号（由读文件的人补上）。"""
+
+
+def to_conversation(row: object) -> Conversation:
+    """把一行原始数据变成一段合乎规则的对话。
+
+    规则：开头可以有一条 system；然后 user 与 assistant 轮流，user 在先；最后一条是 assistant；
+    assistant 的回答不能是空的（只有空白也算空）。
+
+    Args:
+        row: 从 JSON 或表格读出的一行；也可以直接是消息的列表。不会被改动。
+
+    Returns:
+        新的消息列表，每条恰有 ``role`` 和 ``content`` 两个键。内容一字不改，首尾的空白也保留。
+
+    Raises:
+        BadRowError: 认不出格式，或违反上面的规则。
+    """
+    messages = _find_messages(row)
+    conversation = [_to_message(message, f"第 {number} 条消息") for number, message in enumerate(messages, 1)]
+    _check_turns(conversation)
+    return conversation
+
+
+def _find_messages(row: object) -> list[object]:
+    """取出一行里的消息列表；只认格式，不看每条消息的内容。"""
+    if isinstance(row, list):
+        return row
+    if not isinstance(row, dict):
+        raise BadRowError(f"应该是一个 JSON 对象，实际是{_kind(row)}")
+    for key in ("conversations", "messages"):
+        if row.get(key) is not None:
+            if not isinstance(row[key], list):
+                raise BadRowError(f"{key} 应该是消息的列表，实际是{_kind(row[key])}")
+            return row[key]
+    if row.get("instruction") is not None:
+        return _alpaca_messages(row)
+    keys = "、".join(_quote(key) for key in list(row)[:8]) or "（没有）"
+    raise BadRowError(f"认不出格式：要有 conversations、messages 或 instruction 这三个键之一，这一行的键是 {keys}")
+
+
+def _alpaca_messages(row: dict) -> list[object]:
+    """Alpaca 的一行（https://github.com/tatsu-lab/stanford_alpaca）→ 消息列表。
+
+    input 非空时，另起一行接在 instruction 后面。可选的 ``system``（文字）与 ``history``（``[问, 答]`` 的列表，
+    在当前这一问之前）是后来的数据集常用的扩展。
+    """
+    messages: list[object] = []
+    if row.get("system"):
+        messages.append({"role": "system", "content": row["system"]})
+    history = row.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+        raise BadRowError("history 应该是 [问, 答] 的列表")
+    for question, answer in history:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    instruction, extra = _to_text(row["instruction"], "instruction "), _to_text(row.get("input") or "", "input ")
+    question = f"{instruction}\n{extra}" if extra.strip() else instruction
+    answer = _to_text(row.get("output"), "output ")
+    return [*messages, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _to_message(message: object, where: str) -> Message:
+    if not isinstance(message, dict):
+        raise BadRowError(f"{where}应该是一个对象，实际是{_kind(message)}")
+    role = message["role"] if message.get("role") is not None else message.get("from")
+    content = message["content"] if message.get("content") is not None else message.get("value")
+    if role is None:
+        raise BadRowError(f"{where}没有角色（role 或 from）")
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadRowError(f"{where}的角色是 {_quote(role)}，只支持 system、user（human）和 assistant（gpt）")
+    if content is None:
+        raise BadRowError(f"{where}没有内容（content 或 value）")
+    return {"role": ROLES[role], "content": _to_text(content, f"{where}的内容")}
+
+
+def _to_text(value: object, where: str) -> str:
+    """检查并返回文字；OpenAI 风格的 ``[{"type": "text", "text": "…"}]`` 若各部分都是文字，就连成一段。"""
+    if isinstance(value, list):
+        for part in value:
+            if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+                kind = _quote(part["type"]) if isinstance(part, dict) and "type" in part else _kind(part)
+                raise BadRowError(f"{where}里有不是文字的部分（{kind}）")
+        value = "".join(part["text"] for part in value)
+    if not isinstance(value, str):
+        raise BadRowError(f"{where}应该是文字，实际是{_kind(value)}")
+    if found := _UNENCODABLE.search(value):
+        raise BadRowError(f"{where}的第 {found.start() + 1} 个字符是 {_quote(found.group())}，不是合法的文字")
+    return value
+
+
+def _check_turns(conversation: Conversation) -> None:
+    if not conversation:
+        raise BadRowError("一条消息也没有")
+    first_turn = 1 if conversation[0]["role"] == "system" else 0
+    for position, message in enumerate(conversation[first_turn:]):
+        number, expected = first_turn + position + 1, ("user", "assistant")[position % 2]
+        if message["role"] != expected:
+            raise BadRowError(f"第 {number} 条消息应该是 {expected}，实际是 {message['role']}")
+        if expected == "assistant" and not message["content"].strip():
+            raise BadRowError(f"第 {number} 条消息：assistant 的回答是空的")
+    if conversation[-1]["role"] != "assistant":
+        raise BadRowError(f"最后一条消息应该是 assistant 的回答，实际是 {conversation[-1]['role']}")
+
+
+def _kind(value: object) -> str:
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+def _quote(value: object) -> str:
+    """放进消息里的用户数据：引号括起，不可见字符转义，太长就截短。"""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:39] + "…"

@@ -1,0 +1,224 @@
+"""数据文件或 hub 数据集 → 对话列表；坏行在训练之前就被找出来。
+
+Parquet 文件和 hub 数据集由 ``datasets`` 读。本地的 JSON 文件由标准库逐行读，有三个理由：``datasets`` 把文件变成
+各列类型一致的 Arrow 表，content 一行是文字、一行是列表就整个失败；它的报错不带行号；它要写缓存。逐行读还更快，
+而且一行坏了不影响其他行。
+
+``datasets`` 只在用到时才导入（import 它要半秒以上）。
+"""
+
+import codecs
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Literal, NamedTuple
+
+from finetuning.conversations import BadRowError, Conversation, to_conversation
+from finetuning.errors import UserError
+
+OnBadRows = Literal["stop", "skip"]
+
+_JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
+_SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
+_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>[^/\\]+))?")
+_ELEMENT = re.compile(r"[^ \t\r\n,]")  # JSON 数组里一个元素（或结尾的 ]）的第一个字符；从宽：多一个逗号不算错
+_LISTED_BAD_ROWS = 10
+
+
+class BadRow(NamedTuple):
+    """一个不能用于训练的行。"""
+
+    file: str
+    line: int  # 从 1 数起：JSON 文件里的行号；Parquet 文件和 hub 数据集是第几行数据
+    reason: str
+    row: object  # 解析后的原始数据；连 JSON 都不是的，是这一行的 bytes
+
+
+def load_conversations(
+    source: str | os.PathLike[str] | Iterable[object],
+    *,
+    on_bad_rows: OnBadRows = "stop",
+    bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
+) -> list[Conversation]:
+    """读出并检查全部对话。
+
+    Args:
+        source: 以下三者之一。
+            本地文件：.jsonl、.json 和它们的 .gz，.parquet；
+            hub 数据集：``owner/name`` 读 train，``owner/name:test``、``owner/name:train[:1000]`` 读别的部分；
+            已在内存里的行，例如对话的列表。
+        on_bad_rows: ``"stop"`` 有坏行就停；``"skip"`` 用其余的行，并把坏行写进 ``bad_rows_path``。
+        bad_rows_path: 坏行的去处，JSONL，每行 ``{"file", "line", "reason", "row"}``；
+            只在 ``"skip"`` 时写，没有坏行时是空文件。
+
+    Returns:
+        对话的列表，顺序与文件相同；各种格式都已变成 ``[{"role": …, "content": …}, …]``。
+
+    Raises:
+        UserError: 文件或 hub 读不到；有坏行而 ``on_bad_rows="stop"``；一条可用的对话也没有。
+    """
+    if on_bad_rows not in ("stop", "skip"):
+        raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
+    if isinstance(source, str | os.PathLike):
+        name, rows = os.fspath(source), _read_rows(os.fspath(source))
+    else:
+        name, rows = "（内存中的数据）", enumerate(source, 1)
+
+    conversations: list[Conversation] = []
+    bad_rows: list[BadRow] = []
+    for line, row in rows:
+        try:
+            if isinstance(row, bytes):
+                row = _parse_json(row)
+            conversations.append(to_conversation(row))
+        except BadRowError as error:
+            bad_rows.append(BadRow(name, line, str(error), row))
+
+    if on_bad_rows == "skip":
+        _write_bad_rows(bad_rows, Path(bad_rows_path))
+    elif bad_rows:
+        raise UserError(_describe_bad_rows(bad_rows, total=len(conversations) + len(bad_rows)))
+    if not conversations and isinstance(source, str | os.PathLike):
+        reason = f"{len(bad_rows)} 行全是坏行，原因见 {bad_rows_path}" if bad_rows else "是空的"
+        raise UserError(f"{name} 里没有可用的对话：{reason}。")
+    return conversations
+
+
+def _describe_bad_rows(bad_rows: list[BadRow], total: int) -> str:
+    listed = [f"  {bad.file} 第 {bad.line} 行：{bad.reason}" for bad in bad_rows[:_LISTED_BAD_ROWS]]
+    if len(bad_rows) > len(listed):
+        listed.append(f"  ……还有 {len(bad_rows) - len(listed)} 行")
+    advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
+    return "\n".join([f"{bad_rows[0].file} 的 {total} 行中有 {len(bad_rows)} 行不能用于训练；{advice}：", *listed])
+
+
+def _write_bad_rows(bad_rows: list[BadRow], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # 单独的代理项写不成 UTF-8；backslashreplace 把它写成 \udXXX，这恰好就是 JSON 的转义。
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+            for bad in bad_rows:
+                file.write(json.dumps(bad._asdict(), ensure_ascii=False, default=_as_text) + "\n")
+    except OSError as error:
+        raise UserError(f"坏行写不进 {path}：{error.strerror}；请换一个可以写的位置。") from error
+
+
+def _as_text(value: object) -> str:
+    """JSON 没有的类型：解析不了的一行（bytes），表格里的日期等。"""
+    return value.decode("utf-8", errors="backslashreplace").strip() if isinstance(value, bytes) else str(value)
+
+
+def _read_rows(source: str) -> Iterator[tuple[int, object]]:
+    """按 ``source`` 选择读法，产生 (行号, 一行)；JSON Lines 的一行是还没有解析的 bytes。"""
+    path = Path(source).expanduser()
+    has_data_suffix = path.name.lower().endswith(_SUFFIXES)
+    if path.is_dir():
+        files = sorted(child.name for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
+        hint = f"，例如 {path / files[0]}" if files else f"（{'、'.join(_SUFFIXES)}）"
+        raise UserError(f"{source} 是一个目录，请写出其中的数据文件{hint}。")
+    if not path.exists():
+        hub_id = _HUB_ID.fullmatch(source)
+        if hub_id and not has_data_suffix:
+            return _hub_rows(hub_id["name"], hub_id["split"] or "train")
+        raise UserError(f"找不到数据文件 {source}（当前目录是 {Path.cwd()}）；请检查路径。")
+    if not has_data_suffix:
+        raise UserError(f"不认识 {source} 的后缀；支持的有 {'、'.join(_SUFFIXES)}。")
+    return _json_rows(path) if path.name.lower().endswith(_JSON_SUFFIXES) else _parquet_rows(path)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
+    """JSON Lines，或一个 JSON 数组（看第一个字符是不是 ``[``）。空行跳过，行号照数。"""
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            head = file.peek(1024)
+            if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                raise UserError(f"{path} 是 UTF-16 编码的，请用编辑器另存为 UTF-8。")
+            if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+                yield from _array_rows(path, file.read())
+            else:
+                # UTF-8 里换行这个字节只表示换行，所以可以先分行、后解码：一行解码失败不影响其他行。
+                yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} 读不出来：{error}；请检查文件是否完整、是否有权限读。") from error
+
+
+def _parse_json(line: bytes) -> object:
+    """JSON Lines 的一行 → 它的值。"""
+    try:
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        reason = f"不是合法的 UTF-8（第 {error.start + 1} 个字节；若是 GBK 编码，请另存为 UTF-8）"
+    except json.JSONDecodeError as error:
+        reason = f"不是合法的 JSON（第 {error.colno} 个字符：{error.msg}）"
+    except (ValueError, RecursionError) as error:  # 几千位的整数；几千层的嵌套
+        reason = f"JSON 无法解析（{error}）"
+    raise BadRowError(reason)
+
+
+def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
+    """JSON 数组的各个元素与它们开头所在的行号。
+
+    逐个元素解析（而不是 ``json.loads`` 整个数组），才知道每个元素在第几行。
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path} 第 {line} 行不是合法的 UTF-8；若是 GBK 编码，请用编辑器另存为 UTF-8。") from error
+    decoder = json.JSONDecoder()
+    position = text.index("[") + 1
+    line = text.count("\n", 0, position) + 1
+    while (found := _ELEMENT.search(text, position)) and found.group() != "]":
+        start = found.start()
+        line += text.count("\n", position, start)
+        try:
+            row, position = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            line, reason = getattr(error, "lineno", line), getattr(error, "msg", error)
+            raise UserError(f"{path} 第 {line} 行不是合法的 JSON（{reason}），请改正它。") from error
+        yield line, row
+        line += text.count("\n", start, position)
+    if text[position:].strip(" \t\r\n,") != "]":
+        raise UserError(f"{path} 第 {line} 行以后，JSON 数组没有正常结束（结尾应该是 ]）；文件可能不完整。")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
+    datasets = _import_datasets()
+    try:
+        # streaming：逐行读，不在磁盘上留下转换后的副本。
+        yield from enumerate(datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True), 1)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise UserError(f"{path} 读不出来：{_first_line(error)}；请检查文件是否完整。") from error
+
+
+def _import_datasets() -> ModuleType:
+    """导入 ``datasets``，并让它和 hub 的客户端不先打印一串英文：连不上时它们重试约半分钟，每次一行警告。"""
+    import datasets
+    from huggingface_hub.utils import logging as hub_logging
+
+    for logging in (datasets.logging, hub_logging):
+        logging.set_verbosity(logging.CRITICAL)
+    return datasets
+
+
+def _hub_rows(name: str, split: str) -> Iterator[tuple[int, object]]:
+    datasets = _import_datasets()
+    try:
+        table = datasets.load_dataset(name, split=split)
+    except ValueError as error:  # 没有这个 split，或者要先选一个子集
+        raise UserError(f"hub 上的数据集 {name} 读不出 {split}：{_first_line(error)}") from error
+    except Exception as error:  # 网络错误的类型取决于 hub 客户端用哪个 HTTP 库，列不全
+        raise UserError(
+            f"读不到 hub 上的数据集 {name}，本地也没有这个文件（{_first_line(error)}）；请检查名字和网络。"
+            "连不上 hub 时，可以设环境变量 HF_ENDPOINT（例如 https://hf-mirror.com）改用镜像，或把数据下载下来，改写本地文件的路径。"
+        ) from error
+    yield from enumerate(table, 1)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,178 @@
+"""一行原始数据 → 一段对话：各种格式，以及每一种坏行的理由。"""
+
+import copy
+
+import pytest
+
+from finetuning.conversations import BadRowError, to_conversation
+
+QUESTION, ANSWER = {"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}
+SYSTEM = {"role": "system", "content": "设定"}
+
+
+def native(*messages) -> dict:
+    return {"conversations": list(messages)}
+
+
+def assistant(content) -> dict:
+    return {"role": "assistant", "content": content}
+
+
+GOOD_ROWS = {
+    "native": (native(SYSTEM, QUESTION, ANSWER), [SYSTEM, QUESTION, ANSWER]),
+    "multi_turn": (native(QUESTION, ANSWER, QUESTION, ANSWER), [QUESTION, ANSWER, QUESTION, ANSWER]),
+    "bare_list": ([QUESTION, ANSWER], [QUESTION, ANSWER]),
+    "messages": ({"messages": [QUESTION, ANSWER]}, [QUESTION, ANSWER]),
+    "sharegpt": (
+        native({"from": "system", "value": "设定"}, {"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}),
+        [SYSTEM, QUESTION, ANSWER],
+    ),
+    "sharegpt_other_names": (
+        native({"from": "user", "value": "问"}, {"from": "assistant", "value": "答"}),
+        [QUESTION, ANSWER],
+    ),
+    "alpaca": ({"instruction": "问", "input": "", "output": "答"}, [QUESTION, ANSWER]),
+    "alpaca_no_input": ({"instruction": "问", "output": "答"}, [QUESTION, ANSWER]),
+    "alpaca_input": (
+        {"instruction": "翻译", "input": "hi", "output": "答"},
+        [{"role": "user", "content": "翻译\nhi"}, ANSWER],
+    ),
+    "alpaca_full": (
+        {"instruction": "问", "input": " ", "output": "答", "system": "设定", "history": [["问", "答"], ["问", "答"]]},
+        [SYSTEM, QUESTION, ANSWER, QUESTION, ANSWER, QUESTION, ANSWER],
+    ),
+    "extra_keys": (
+        {**native({**QUESTION, "weight": 0, "name": "x"}, {**ANSWER, "tool_calls": None}), "id": 7, "tools": []},
+        [QUESTION, ANSWER],
+    ),
+    "null_keys_of_parquet": (
+        {
+            "conversations": [
+                {"from": "human", "value": "问", "role": None, "content": None},
+                {"from": None, "value": None, "role": "assistant", "content": "答"},
+            ],
+            "messages": None,
+            "instruction": None,
+        },
+        [QUESTION, ANSWER],
+    ),
+    "text_parts": (
+        native(
+            {"role": "user", "content": [{"type": "text", "text": "你"}, {"type": "text", "text": "好"}]},
+            assistant("答"),
+        ),
+        [{"role": "user", "content": "你好"}, ANSWER],
+    ),
+    "whitespace_is_kept": (native(QUESTION, assistant("\n 答 \n")), [QUESTION, assistant("\n 答 \n")]),
+    "empty_question": (native({"role": "user", "content": ""}, ANSWER), [{"role": "user", "content": ""}, ANSWER]),
+}
+
+BAD_ROWS = {
+    "not_an_object": (3, "应该是一个 JSON 对象，实际是数字"),
+    "null": (None, "应该是一个 JSON 对象，实际是空值"),
+    "text": ("你好", "应该是一个 JSON 对象，实际是文字"),
+    "unknown_format": (
+        {"prompt": "a", "回答": "b"},
+        "认不出格式：要有 conversations、messages 或 instruction 这三个键之一，这一行的键是 'prompt'、'回答'",
+    ),
+    "no_keys": (
+        {},
+        "认不出格式：要有 conversations、messages 或 instruction 这三个键之一，这一行的键是 （没有）",
+    ),
+    "messages_is_text": ({"messages": "你好"}, "messages 应该是消息的列表，实际是文字"),
+    "conversations_is_object": ({"conversations": {"role": "user"}}, "conversations 应该是消息的列表，实际是对象"),
+    "no_messages": (native(), "一条消息也没有"),
+    "message_is_text": (native("问", "答"), "第 1 条消息应该是一个对象，实际是文字"),
+    "message_is_list": (native(QUESTION, [ANSWER]), "第 2 条消息应该是一个对象，实际是列表"),
+    "no_role": (native({"content": "问"}, ANSWER), "第 1 条消息没有角色（role 或 from）"),
+    "no_content": (native(QUESTION, {"role": "assistant"}), "第 2 条消息没有内容（content 或 value）"),
+    "tool_call_without_content": (
+        native(QUESTION, {"role": "assistant", "content": None, "tool_calls": [{}]}),
+        "第 2 条消息没有内容（content 或 value）",
+    ),
+    "tool_role": (
+        native(QUESTION, {"role": "tool", "content": "{}"}, ANSWER),
+        "第 2 条消息的角色是 'tool'，只支持 system、user（human）和 assistant（gpt）",
+    ),
+    "role_case": (
+        native({"role": "User", "content": "问"}, ANSWER),
+        "第 1 条消息的角色是 'User'，只支持 system、user（human）和 assistant（gpt）",
+    ),
+    "role_is_list": (
+        native({"role": ["user"], "content": "问"}, ANSWER),
+        "第 1 条消息的角色是 ['user']，只支持 system、user（human）和 assistant（gpt）",
+    ),
+    "content_is_number": (native(QUESTION, assistant(42)), "第 2 条消息的内容应该是文字，实际是数字"),
+    "content_is_bool": (native(QUESTION, assistant(False)), "第 2 条消息的内容应该是文字，实际是布尔值"),
+    "content_is_object": (native(QUESTION, assistant({"text": "答"})), "第 2 条消息的内容应该是文字，实际是对象"),
+    "image_part": (
+        native({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, ANSWER),
+        "第 1 条消息的内容里有不是文字的部分（'image_url'）",
+    ),
+    "text_part_without_text": (
+        native({"role": "user", "content": [{"type": "text", "text": None}]}, ANSWER),
+        "第 1 条消息的内容里有不是文字的部分（'text'）",
+    ),
+    "list_of_strings": (native(QUESTION, assistant(["答"])), "第 2 条消息的内容里有不是文字的部分（文字）"),
+    "nested_list": (native(QUESTION, assistant([[]])), "第 2 条消息的内容里有不是文字的部分（列表）"),
+    "empty_answer": (native(QUESTION, assistant("")), "第 2 条消息：assistant 的回答是空的"),
+    "empty_parts": (native(QUESTION, assistant([])), "第 2 条消息：assistant 的回答是空的"),
+    "blank_answer": (
+        native(QUESTION, assistant(" \n\t\u3000"), QUESTION, ANSWER),
+        "第 2 条消息：assistant 的回答是空的",
+    ),
+    "ends_with_user": (native(QUESTION, ANSWER, QUESTION), "最后一条消息应该是 assistant 的回答，实际是 user"),
+    "only_system": (native(SYSTEM), "最后一条消息应该是 assistant 的回答，实际是 system"),
+    "starts_with_assistant": (native(ANSWER, QUESTION, ANSWER), "第 1 条消息应该是 user，实际是 assistant"),
+    "two_users": (native(SYSTEM, QUESTION, QUESTION, ANSWER), "第 3 条消息应该是 assistant，实际是 user"),
+    "two_answers": (native(QUESTION, ANSWER, ANSWER), "第 3 条消息应该是 user，实际是 assistant"),
+    "late_system": (native(QUESTION, ANSWER, SYSTEM, QUESTION, ANSWER), "第 3 条消息应该是 user，实际是 system"),
+    "two_systems": (native(SYSTEM, SYSTEM, QUESTION, ANSWER), "第 2 条消息应该是 user，实际是 system"),
+    "nul": (native(QUESTION, assistant("a\0")), r"第 2 条消息的内容的第 2 个字符是 '\x00'，不是合法的文字"),
+    "lone_surrogate": (
+        native({"role": "user", "content": "\ud83d"}, ANSWER),
+        r"第 1 条消息的内容的第 1 个字符是 '\ud83d'，不是合法的文字",
+    ),
+    "alpaca_empty_output": ({"instruction": "问", "output": ""}, "第 2 条消息：assistant 的回答是空的"),
+    "alpaca_null_output": ({"instruction": "问", "output": None}, "output 应该是文字，实际是空值"),
+    "alpaca_no_output": ({"instruction": "问", "input": ""}, "output 应该是文字，实际是空值"),
+    "alpaca_instruction_is_number": ({"instruction": 1, "output": "答"}, "instruction 应该是文字，实际是数字"),
+    "alpaca_input_is_object": (
+        {"instruction": "问", "input": {"a": 1}, "output": "答"},
+        "input 应该是文字，实际是对象",
+    ),
+    "alpaca_history_is_text": (
+        {"instruction": "问", "output": "答", "history": "问"},
+        "history 应该是 [问, 答] 的列表",
+    ),
+    "alpaca_history_of_one": (
+        {"instruction": "问", "output": "答", "history": [["问"]]},
+        "history 应该是 [问, 答] 的列表",
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "expected"), GOOD_ROWS.values(), ids=GOOD_ROWS)
+def test_good_row(row, expected):
+    before = copy.deepcopy(row)
+    conversation = to_conversation(row)
+    assert conversation == expected
+    conversation[0]["content"] = "改过"
+    assert row == before, "结果与原始数据不共用任何可变的东西"
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_ROWS.values(), ids=BAD_ROWS)
+def test_bad_row(row, reason):
+    with pytest.raises(BadRowError) as caught:
+        to_conversation(row)
+    assert str(caught.value) == reason
+
+
+def test_whole_emoji_is_good():
+    assert to_conversation(native({"role": "user", "content": "\U0001f600"}, ANSWER))[0]["content"] == "😀"
+
+
+def test_long_user_data_is_shortened_in_the_reason():
+    with pytest.raises(BadRowError) as caught:
+        to_conversation(native({"role": "很长" * 10_000, "content": "问"}, ANSWER))
+    assert len(str(caught.value)) < 150

@@ -1,0 +1,298 @@
+"""文件或 hub → 对话列表：真的文件、真的进程。"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import datasets
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from finetuning.errors import UserError
+from finetuning.reading import load_conversations
+
+ROOT = Path(__file__).parents[1]
+
+ROWS = [
+    {"conversations": [{"role": "user", "content": "问一"}, {"role": "assistant", "content": "答一\u2028\x85。"}]},
+    {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "text": "问二"}]},
+            {"role": "assistant", "content": "答二"},
+        ]
+    },
+    {"conversations": [{"from": "human", "value": "问三"}, {"from": "gpt", "value": "😀"}], "id": 3},
+    {"instruction": "问四", "input": "", "output": "答四"},
+]
+EXPECTED = [
+    [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    for question, answer in [("问一", "答一\u2028\x85。"), ("问二", "答二"), ("问三", "😀"), ("问四", "答四")]
+]
+
+LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
+BAD = json.dumps({"messages": [{"role": "user", "content": "没有回答"}]}, ensure_ascii=False)
+NO_ANSWER = "最后一条消息应该是 assistant 的回答，实际是 user"
+BOM = "\ufeff"
+PARQUET_SCHEMA = pyarrow.schema(
+    {"instruction": pyarrow.string(), "output": pyarrow.string(), "date": pyarrow.timestamp("us")}
+)
+
+GOOD_FILES = {
+    "lines.jsonl": "\n".join(LINES).encode(),
+    "final_newline.jsonl": ("\n".join(LINES) + "\n").encode(),
+    "crlf.jsonl": ("\r\n".join(LINES) + "\r\n").encode(),
+    "bom.jsonl": (BOM + "\n".join(LINES)).encode(),
+    "two_boms.jsonl": (BOM + LINES[0] + "\n" + BOM + "\n".join(LINES[1:])).encode(),  # 两个文件接起来
+    "blank_lines.jsonl": ("\n \n" + "\n\n\t\r\n".join(LINES) + "\n\n").encode(),
+    "ascii.jsonl": "\n".join(json.dumps(row) for row in ROWS).encode(),
+    "lines_named.json": "\n".join(LINES).encode(),
+    "lines.ndjson": "\n".join(LINES).encode(),
+    "array.json": json.dumps(ROWS, ensure_ascii=False).encode(),
+    "array_indented.json": json.dumps(ROWS, ensure_ascii=False, indent=2).encode(),
+    "array_bom_crlf.json": (BOM + "\r\n" + json.dumps(ROWS, indent=2).replace("\n", "\r\n") + "\r\n").encode(),
+    "array_named.jsonl": json.dumps(ROWS).encode(),
+    "array_of_lists.json": json.dumps(EXPECTED).encode(),
+    "UPPER.JSONL": "\n".join(LINES).encode(),
+    "lines.jsonl.gz": gzip.compress("\n".join(LINES).encode()),
+    "array.json.gz": gzip.compress(json.dumps(ROWS).encode()),
+    "名字 带空格.jsonl": "\n".join(LINES).encode(),
+}
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def message_of(source, **options) -> str:
+    with pytest.raises(UserError) as caught:
+        load_conversations(source, **options)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "content"), GOOD_FILES.items(), ids=GOOD_FILES)
+def test_json_files(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert load_conversations(path) == load_conversations(str(path)) == EXPECTED
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROWS[0], ROWS[2]]), path)
+    assert load_conversations(path) == [EXPECTED[0], EXPECTED[2]]
+
+
+def test_a_changed_parquet_file_is_read_anew(tmp_path):
+    path = tmp_path / "rows.parquet"
+    for answer in ("旧", "新"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"instruction": "问", "output": answer}]), path)
+        os.utime(path, ns=(0, 0))
+        assert load_conversations(path)[0][1]["content"] == answer
+
+
+def test_rows_in_memory():
+    assert load_conversations(EXPECTED) == load_conversations(iter(ROWS)) == EXPECTED
+    assert load_conversations([]) == []
+    assert message_of([EXPECTED[0], [EXPECTED[1][0]]]).splitlines()[1] == f"  （内存中的数据） 第 2 行：{NO_ANSWER}"
+
+
+def test_bad_rows_stop_with_file_line_and_reason(tmp_path):
+    path = write(tmp_path / "train.jsonl", LINES[0], "", BAD, "{oops", LINES[1], "3")
+    assert message_of(path).splitlines() == [
+        f"{path} 的 5 行中有 3 行不能用于训练；请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练：",
+        f"  {path} 第 3 行：{NO_ANSWER}",
+        f"  {path} 第 4 行：不是合法的 JSON（第 2 个字符：Expecting property name enclosed in double quotes）",
+        f"  {path} 第 6 行：应该是一个 JSON 对象，实际是数字",
+    ]
+
+
+def test_the_first_ten_bad_rows_are_listed_and_all_are_counted(tmp_path):
+    path = write(tmp_path / "train.jsonl", LINES[0], *[BAD] * 25)
+    message = message_of(path).splitlines()
+    assert "26 行中有 25 行" in message[0]
+    assert [line.split("：")[0] for line in message[1:11]] == [f"  {path} 第 {n} 行" for n in range(2, 12)]
+    assert message[11:] == ["  ……还有 15 行"]
+
+
+def test_line_numbers_in_an_indented_array(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text("\n" + json.dumps([ROWS[0], json.loads(BAD), ROWS[1], 5], indent=2), encoding="utf-8")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    reported = [int(line.split()[2]) for line in message_of(path).splitlines()[1:]]
+    assert [lines[number - 1].strip() for number in reported] == ["{", "5"]
+    assert "没有回答" in json.loads('"' + lines[reported[0] + 3].split('"')[3] + '"')
+
+
+def test_line_numbers_in_parquet(tmp_path):
+    path = tmp_path / "rows.parquet"
+    rows = [{"instruction": "问", "output": "答"}, {"instruction": "问", "output": None, "date": datetime(2020, 1, 2)}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=PARQUET_SCHEMA), path)
+    assert f"  {path} 第 2 行：output 应该是文字，实际是空值" in message_of(path)
+
+    left_out = tmp_path / "left_out.jsonl"
+    assert len(load_conversations(path, on_bad_rows="skip", bad_rows_path=left_out)) == 1
+    assert json.loads(left_out.read_text(encoding="utf-8"))["row"]["date"] == "2020-01-02 00:00:00"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("你好".encode("gbk"), "不是合法的 UTF-8（第 1 个字节；若是 GBK 编码，请另存为 UTF-8）"),
+        (b'{"a": \xff}', "不是合法的 UTF-8（第 7 个字节"),
+        (LINES[0].encode() + LINES[1].encode(), "不是合法的 JSON（第"),
+        (LINES[0].encode()[:-3], "不是合法的 JSON（第"),
+        (b"[" * 100_000, "JSON 无法解析"),
+        (b'{"n": ' + b"9" * 5000 + b"}", "JSON 无法解析"),
+        (b"{'role': 'user'}", "不是合法的 JSON（第 2 个字符"),
+    ],
+    ids=["gbk", "broken_utf8", "two_rows_in_a_line", "cut_off", "deep", "huge_number", "single_quotes"],
+)
+def test_a_line_that_cannot_be_parsed_does_not_spoil_the_others(tmp_path, line, reason):
+    path, left_out = tmp_path / "train.jsonl", tmp_path / "left_out.jsonl"
+    path.write_bytes(LINES[0].encode() + b"\r\n" + line + b"\r\n" + LINES[1].encode())
+    assert f"  {path} 第 2 行：{reason}" in message_of(path)
+    assert load_conversations(path, on_bad_rows="skip", bad_rows_path=left_out) == EXPECTED[:2]
+    row = json.loads(left_out.read_text(encoding="utf-8"))["row"]
+    assert row == line.decode("utf-8", errors="backslashreplace")
+
+
+def test_skip_writes_what_it_left_out(tmp_path):
+    path = write(
+        tmp_path / "train.jsonl", LINES[0], BAD, LINES[1], '{"instruction": "\\ud800", "output": "答"}', "{oops"
+    )
+    left_out = tmp_path / "new" / "folder" / "bad.jsonl"
+    assert load_conversations(path, on_bad_rows="skip", bad_rows_path=left_out) == EXPECTED[:2]
+    text = left_out.read_text(encoding="utf-8")
+    assert "没有回答" in text, "中文照原样写，不转义"
+    records = [json.loads(line) for line in text.splitlines()]
+    assert [record["line"] for record in records] == [2, 4, 5]
+    assert {record["file"] for record in records} == {str(path)}
+    assert [record["row"] for record in records] == [
+        json.loads(BAD),
+        {"instruction": "\ud800", "output": "答"},
+        "{oops",
+    ]
+    assert records[0]["reason"] == NO_ANSWER
+
+
+def test_skip_leaves_no_old_list_behind(tmp_path):
+    path, left_out = write(tmp_path / "train.jsonl", LINES[0]), write(tmp_path / "bad.jsonl", "上一次的坏行")
+    load_conversations(path, on_bad_rows="skip", bad_rows_path=left_out)
+    assert left_out.read_text(encoding="utf-8") == ""
+
+
+def test_skip_with_nothing_left(tmp_path):
+    path, left_out = write(tmp_path / "train.jsonl", BAD), tmp_path / "bad.jsonl"
+    message = message_of(path, on_bad_rows="skip", bad_rows_path=left_out)
+    assert message == f"{path} 里没有可用的对话：1 行全是坏行，原因见 {left_out}。"
+    assert left_out.exists()
+
+
+def test_left_out_rows_that_cannot_be_written(tmp_path):
+    path = write(tmp_path / "train.jsonl", BAD)
+    assert f"坏行写不进 {tmp_path}" in message_of(path, on_bad_rows="skip", bad_rows_path=tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n", "[]", "[\n]\n"])
+def test_empty_file(tmp_path, content):
+    path = write(tmp_path / "train.json", content)
+    assert message_of(path) == f"{path} 里没有可用的对话：是空的。"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("array.json", b'[{"a": 1},\n {"a": 2\n', "第 3 行不是合法的 JSON"),
+        ("array.json", b'[{"a": 1},\n\n {oops}]', "第 3 行不是合法的 JSON"),
+        ("array.json", b"[" * 100_000, "第 1 行不是合法的 JSON"),
+        ("array.json", b'[{"a": 1},\n{"a": 2}\n', "第 2 行以后，JSON 数组没有正常结束"),
+        ("array.json", b'[{"a": 1}]\n{"a": 2}\n', "第 1 行以后，JSON 数组没有正常结束"),
+        ("array.json", b'[\n"' + "你".encode("gbk") + b'"]', "第 2 行不是合法的 UTF-8；若是 GBK 编码"),
+        ("utf16.jsonl", LINES[0].encode("utf-16"), "是 UTF-16 编码的，请用编辑器另存为 UTF-8"),
+        ("plain.jsonl.gz", LINES[0].encode(), "读不出来：Not a gzipped file"),
+        ("cut.jsonl.gz", gzip.compress(LINES[0].encode())[:-9], "读不出来：Compressed file ended"),
+        ("broken.parquet", b"PAR1", "读不出来：Parquet"),
+        ("empty.parquet", b"", "读不出来："),
+        ("rows.xlsx", b"PK", "不认识"),
+        ("noname", b"{}", "支持的有 .jsonl、.json、"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    sentence = message_of(path)
+    assert message in sentence
+    assert str(path) in sentence
+    assert "\n" not in sentence
+
+
+def test_a_directory(tmp_path):
+    assert f"{tmp_path} 是一个目录，请写出其中的数据文件（.jsonl、" in message_of(tmp_path)
+    write(tmp_path / "readme.md")
+    path = write(tmp_path / "train.jsonl", LINES[0])
+    assert message_of(tmp_path) == f"{tmp_path} 是一个目录，请写出其中的数据文件，例如 {path}。"
+
+
+@pytest.mark.parametrize(
+    "source", ["train.jsonl", "data/train.json", "./data/train", "a/b/c", "C:\\data\\train", "data"]
+)
+def test_a_missing_file(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message_of(source).startswith(f"找不到数据文件 {source}（当前目录是 ")
+
+
+def test_a_huge_row(tmp_path):
+    answer = "长" * 3_000_000
+    path = write(tmp_path / "train.jsonl", json.dumps({"instruction": "问", "output": answer}, ensure_ascii=False))
+    assert load_conversations(path)[0][1]["content"] == answer
+
+
+def test_on_bad_rows_is_checked():
+    with pytest.raises(ValueError, match="on_bad_rows"):
+        load_conversations([], on_bad_rows="ignore")
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "split"),
+    [
+        ("owner/name", "owner/name", "train"),
+        ("owner/name:test", "owner/name", "test"),
+        ("owner/na-me_1.0:train[:2]", "owner/na-me_1.0", "train[:2]"),
+    ],
+)
+def test_hub_dataset_and_split(source, name, split, monkeypatch):
+    def load_dataset(path, *, split):
+        asked.append((path, split))
+        return datasets.Dataset.from_list(ROWS[3:])
+
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    assert load_conversations(source) == EXPECTED[3:]
+    assert asked == [(name, split)]
+
+
+@pytest.mark.parametrize("source", ["owner/name", "owner/name:test[:10]"])
+def test_an_unreachable_hub_is_one_sentence_with_ways_out(source):
+    code = (
+        "import sys; from finetuning.errors import run_main; from finetuning.reading import load_conversations\n"
+        "run_main(lambda: load_conversations(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, source],
+        cwd=ROOT,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("错误：读不到 hub 上的数据集 owner/name，")
+    assert "HF_ENDPOINT" in sentence
+    assert "本地文件" in sentence
