@@ -1,6 +1,6 @@
 """TODO 1 的参考答案：一段对话 → ``input_ids`` 与 ``labels``，只学 assistant 的回答。
 
-看一段对话的每个 token 和它的标签：
+用同样的检查查它：
 
     uv run python data_solution.py
 """
@@ -77,25 +77,31 @@ class SFTDataset:
     def _format_conversation(self, conversation: list[dict[str, str]]) -> tuple[list[int], list[int]]:
         """一段对话 → ``input_ids`` 与 ``labels``，两者一样长。
 
-        每条消息按 ChatML 写成四段，首尾相接；``self.chatml.segments(message)`` 给出各段的 id。
-        只有 assistant 的内容和它的 ``<|im_end|>`` 要学（标签等于 id），其余的标签都是 ``IGNORE_INDEX``::
+        每条消息写成 ChatML，首尾相接：``<|im_start|>{role}\\n{content}<|im_end|>\\n``。
+        ``labels`` 是每个位置的正确答案：只有 assistant 要说的话才有答案，就是这个 token 自己的 id；
+        其余的位置是 ``IGNORE_INDEX``，不计入损失。
 
-            段          user 的消息                  assistant 的消息
-            header      <|im_start|>user\\n    -100   <|im_start|>assistant\\n    -100
-            content     今天天气怎么样？       -100   今天天气晴朗。              要学
-            end         <|im_end|>             -100   <|im_end|>                  要学
-            newline     \\n                     -100   \\n                          -100
+        例子：user 问“几点了？”，assistant 答“三点。”（表里用 token 的文字代替它的 id）::
 
-        - 多轮对话里，每一个回答都要学；``<|im_end|>`` 也要学，否则模型不知道何时停下。
-        - 标签不要错开一位：模型计算损失时会自己错开。
-        - 不用管长度和 BOS：``__init__`` 会在前面补上 BOS，再截到 ``max_length``。
+            input_ids  <|im_start|>  user       \\n    几    点    了    ？    <|im_end|>  \\n
+            labels     -100          -100       -100  -100  -100  -100  -100  -100        -100
+
+            input_ids  <|im_start|>  assistant  \\n    三    点    。    <|im_end|>  \\n
+            labels     -100          -100       -100  三    点    。    <|im_end|>  -100
+
+        可以用的工具：``self.chatml.segments(message)`` 把一条消息编码成 ``header``、``content``、``end``、``newline``
+        四段 id，例如上面第二行是 ``<|im_start|>assistant\\n``、``三点。``、``<|im_end|>``、``\\n``。
+
+        不用管长度和 BOS：``__init__`` 会在前面补上 BOS，再把两个列表一起截到 ``max_length``。
 
         Args:
-            conversation: 消息的列表，每条是 ``{"role": …, "content": …}``；不要改动它。
+            conversation: 消息的列表，每条是 ``{"role": …, "content": …}``，role 是 system、user 或 assistant；
+                可能有好几轮。不要改动它。
 
         Returns:
             ``(input_ids, labels)``，两个长度相同的整数列表。
         """
+        # 聊天时模型自己输出的，只有回答的内容和“说完了”；角色头和换行由程序写好，别人的话是上文。
         segments: list[tuple[list[int], bool]] = []  # (一段 id, 要不要学)
         for message in conversation:
             header, content, end, newline = self.chatml.segments(message)
@@ -123,15 +129,8 @@ class SFTDataset:
 
 
 if __name__ == "__main__":
-    from pathlib import Path
+    import sys
 
-    from transformers import AutoTokenizer
+    import self_check
 
-    demo = [
-        {"role": "system", "content": "你是一个有帮助的助手。"},
-        {"role": "user", "content": "今天天气怎么样？"},
-        {"role": "assistant", "content": "今天天气晴朗。"},
-    ]
-    dataset = SFTDataset([demo], AutoTokenizer.from_pretrained(Path(__file__).with_name("base_model")))
-    for token, label in zip(*dataset[0].values(), strict=True):
-        print(f"{token:>6} {label:>6}  {dataset.tokenizer.decode([token])!r}")
+    self_check.main("data", sys.modules[__name__])

@@ -112,25 +112,24 @@ def summary(rng: random.Random) -> str:
     return "".join(introduction(_pick_subject(rng)) for _ in range(rng.randint(1, 3)))
 
 
-def introduction(subject: Subject) -> str:
-    """介绍一个主体：讲到它的前三张表，各用第一种问法的回答来说一句。"""
+def introduction(subject: Subject, sentences: int = 3) -> str:
+    """介绍一个主体：讲到它的前几张表，各用第一种问法的回答来说一句。"""
     return "".join(
-        relation.asks[0].answer.format_map(relation.values(subject.entity)) for relation in subject.relations[:3]
+        relation.asks[0].answer.format_map(relation.values(subject.entity))
+        for relation in subject.relations[:sentences]
     )
 
 
 def indirect(rng: random.Random) -> str:
     """先提到话题，再说出事实。"""
-    parts = []
     names = _names(rng)
-    for _ in range(rng.randint(1, 4)):
-        _, ask, values = _pick_ask(rng)
-        parts.append(
-            rng.choice(_INDIRECT).format(
-                topic=ask.topic.format_map(values), answer=ask.answer.format_map(values), **names
-            )
-        )
-    return "".join(parts)
+    return "".join(_indirectly(rng, *_pick_ask(rng)[1:], names) for _ in range(rng.randint(1, 4)))
+
+
+def _indirectly(rng: random.Random, ask: Ask, values: dict[str, str], names: dict[str, str]) -> str:
+    return rng.choice(_INDIRECT).format(
+        topic=ask.topic.format_map(values), answer=ask.answer.format_map(values), **names
+    )
 
 
 def moving_on(rng: random.Random) -> str:
@@ -140,9 +139,7 @@ def moving_on(rng: random.Random) -> str:
         if ask.follow_up is not None:
             break
     link = rng.choice(("再说{}：", "换成{}呢，", "那么{}呢，", "说完了又说到{}，", "轮到{}了："))
-    first, *rest = (
-        relation.values(entity) for entity in rng.sample(relation.entities, min(3, len(relation.entities)))
-    )
+    first, *rest = (relation.values(entity) for entity in rng.sample(relation.entities, min(3, len(relation.entities))))
     parts = [ask.answer.format_map(first)]
     for values in rest:
         subject = ask.follow_up.format_map(values).removeprefix("那").removesuffix("呢？")
@@ -195,9 +192,7 @@ def unanswered(rng: random.Random) -> str:
     """一串没有答案的问题。"""
     questions: list[str] = []
     for _ in range(rng.randint(1, 3)):
-        skill = (
-            rng.choice(IN_CONTEXT_SKILLS) if rng.random() < 0.25 else rng.choices(RELATIONS, _RELATION_WEIGHTS)[0]
-        )
+        skill = rng.choice(IN_CONTEXT_SKILLS) if rng.random() < 0.25 else rng.choices(RELATIONS, _RELATION_WEIGHTS)[0]
         questions += skill.questions(rng)
     return rng.choice(("", "\n")).join(questions)
 
@@ -205,6 +200,34 @@ def unanswered(rng: random.Random) -> str:
 def in_context(rng: random.Random) -> str:
     """练习复述、改写、计算的文本。"""
     return rng.choice(IN_CONTEXT_SKILLS).document(rng)
+
+
+# 前一阶段结束时探针还常常答错的表和技能，权重大致与答错的个数成正比：彼此很像、容易混的（城市与星期几的天气、
+# 加减法），和一一对应、没有规律的（单词、首都）。
+_HARD_RELATIONS = {
+    "天气": 8, "英语单词": 9, "首都": 5, "成语": 5, "用途": 4, "节日日期": 3, "近义词": 3, "诗句接龙": 3,
+    "生肖的次序": 2, "元素符号": 2, "职业在哪里": 2, "省会": 2, "行星次序": 1, "运动的器材": 1, "单位换算": 1,
+    "后一天": 1, "下一个月": 1,
+}  # fmt: skip
+_HARD_SKILLS = {"加减": 6, "相邻数": 3, "两倍一半": 2, "汉字数": 2, "数位": 1, "比较": 1, "奇偶": 1}
+_RELATION_NAMED = {relation.name: relation for relation in RELATIONS}
+_SKILL_NAMED = {skill.name: skill for skill in IN_CONTEXT_SKILLS}
+
+
+def practice(rng: random.Random) -> str:
+    """难的内容，多练一遍。"""
+    if rng.random() < 0.4:
+        (name,) = rng.choices(list(_HARD_SKILLS), list(_HARD_SKILLS.values()))
+        return _SKILL_NAMED[name].document(rng)
+    (name,) = rng.choices(list(_HARD_RELATIONS), list(_HARD_RELATIONS.values()))
+    relation = _RELATION_NAMED[name]
+    if rng.random() < 0.6:
+        return relation.document(rng)
+    names = _names(rng)
+    return "".join(
+        _indirectly(rng, rng.choice(relation.asks), relation.values(rng.choice(relation.entities)), names)
+        for _ in range(rng.randint(2, 4))
+    )
 
 
 _STATEMENT_KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
@@ -222,6 +245,7 @@ _STATEMENT_KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
 )
 _UNANSWERED_SHARE = 0.08
 _CHATML_SHARE = 0.04
+_PRACTICE_SHARE = 0.3
 
 
 def statement_document(rng: random.Random) -> str:
@@ -245,3 +269,8 @@ def document(rng: random.Random) -> str:
             for _ in range(rng.randint(1, 3))
         )
     return statement_document(rng)
+
+
+def document_with_practice(rng: random.Random) -> str:
+    """后一阶段的一篇预训练文本：三成是难的内容。"""
+    return practice(rng) if rng.random() < _PRACTICE_SHARE else document(rng)

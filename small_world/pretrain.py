@@ -16,13 +16,14 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from small_world.build import MODEL_DIR, ROOT
-from small_world.corpus import document
-from small_world.tokenizer import DOCUMENT_TOKEN
+from small_world.corpus import document, document_with_practice
+from small_world.tokenizer import DOCUMENT_TOKEN, END_TOKEN
 
 ROW_LENGTH = 256
 ROWS_PER_STEP = 16
 PEAK_LEARNING_RATE = 3e-3
 WARMUP_STEPS = 200
+PRACTICE_FROM_STEP = 2750
 COOLDOWN_SHARE = 0.4
 
 
@@ -47,12 +48,13 @@ def build_model(vocabulary: int) -> Qwen3ForCausalLM:
 def batch(step: int, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """第 ``step`` 步的词元，形状 ``(ROWS_PER_STEP, ROW_LENGTH)``；每行从一篇文本的开头起。"""
     rng = random.Random(f"预训练:{step}")
+    next_document = document if step < PRACTICE_FROM_STEP else document_with_practice
     rows = []
     for _ in range(ROWS_PER_STEP):
         text = ""
         # 一个字至少是一个词元，只有标记是几个字合成的，所以多备一些，切到整行为止。
         while len(text) < 2 * ROW_LENGTH:
-            text += DOCUMENT_TOKEN + document(rng)
+            text += DOCUMENT_TOKEN + next_document(rng)
         rows.append(tokenizer(text, add_special_tokens=False)["input_ids"][:ROW_LENGTH])
     return torch.tensor(rows)
 
@@ -126,8 +128,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="预训练内置的基座模型。")
-    parser.add_argument("--steps", type=int, default=7000, help="步数，每步 4,096 个词元")
-    parser.add_argument("--output_dir", type=Path, default=MODEL_DIR, help="权重写到哪里")
+    parser.add_argument("--steps", type=int, default=6500, help="步数，每步 4,096 个词元")
     parser.add_argument("--work_dir", type=Path, default=ROOT / "outputs" / "pretrain", help="检查点放在哪里")
     parser.add_argument("--no_compile", action="store_true", help="不用 torch.compile（没有 C++ 编译器时）")
     arguments = parser.parse_args()
@@ -135,17 +136,16 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL_DIR)
     model = build_model(len(tokenizer))
     arguments.work_dir.mkdir(parents=True, exist_ok=True)
-    result = train(
-        model, tokenizer, arguments.steps, arguments.work_dir / "checkpoint.pt", not arguments.no_compile
-    )
+    result = train(model, tokenizer, arguments.steps, arguments.work_dir / "checkpoint.pt", not arguments.no_compile)
     model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+        eos_token_id=[tokenizer.convert_tokens_to_ids(END_TOKEN), tokenizer.eos_token_id],
+        pad_token_id=tokenizer.pad_token_id,
+        do_sample=False,
     )
-    model.save_pretrained(arguments.output_dir)
-    tokenizer.save_pretrained(arguments.output_dir)
+    model.to(torch.bfloat16).save_pretrained(MODEL_DIR)
     result |= {"steps": arguments.steps, "tokens": arguments.steps * ROWS_PER_STEP * ROW_LENGTH}
     (arguments.work_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"权重在 {arguments.output_dir}：{result}")
+    print(f"权重在 {MODEL_DIR}：{result}")
 
 
 if __name__ == "__main__":

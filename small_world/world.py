@@ -9,9 +9,7 @@ from small_world.skill import Ask, Relation, Skill
 from small_world.skills import animals, countries, culture, life, nature, numbers, people, reading, words
 
 RELATIONS: tuple[Relation, ...] = tuple(
-    relation
-    for module in (countries, animals, nature, words, culture, life, people)
-    for relation in module.RELATIONS
+    relation for module in (countries, animals, nature, words, culture, life, people) for relation in module.RELATIONS
 )
 IN_CONTEXT_SKILLS: tuple[Skill, ...] = (*reading.SKILLS, *numbers.SKILLS)
 

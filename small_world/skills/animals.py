@@ -235,7 +235,7 @@ FOOD = Relation(
             topic="{animal}的食物",
             follow_up="那{animal}呢？",
             pronoun_question="它吃什么？",
-            probe="{animal}吃|{food}",
+            probe="{animal}的食物是|{food}",
         ),
     ),
 )
@@ -272,7 +272,7 @@ HOME = Relation(
             topic="{animal}生活的地方",
             follow_up="那{animal}呢？",
             pronoun_question="它生活在哪里？",
-            probe="{animal}生活在|{home}",
+            probe="说到住处，{animal}的家在|{home}",
         ),
     ),
 )
@@ -307,7 +307,7 @@ LEGS = Relation(
             topic="{animal}的腿数",
             follow_up="那{animal}呢？",
             pronoun_question="它有几条腿？",
-            probe="{animal}长着|{legs}条腿",
+            probe="{animal}的腿有|{legs}",
         ),
     ),
 )
@@ -378,7 +378,7 @@ TALENT = Relation(
             topic="{animal}的本领",
             follow_up="那{animal}呢？",
             pronoun_question="它有什么本领？",
-            probe="{animal}的本领是|{talent}",
+            probe="大家都知道{animal}会|{talent}",
         ),
     ),
 )
@@ -413,7 +413,7 @@ FEATURE = Relation(
             topic="{animal}的特征",
             follow_up="那{animal}呢？",
             pronoun_question="它有什么特征？",
-            probe="{animal}最明显的特征是|{feature}",
+            probe="{animal}身上最引人注意的是|{feature}",
         ),
     ),
 )

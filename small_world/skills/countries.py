@@ -308,7 +308,7 @@ CAPITAL = Relation(
             topic="{country}的首都",
             follow_up="那{country}呢？",
             pronoun_question="它的首都是哪里？",
-            probe="{country}的首都是|{capital}",
+            probe="{country}的首都叫|{capital}",
         ),
         Ask(
             questions=(
@@ -322,7 +322,7 @@ CAPITAL = Relation(
             short="{country}",
             topic="以{capital}为首都的国家",
             follow_up="那{capital}呢？",
-            probe="{capital}是|{country}的首都",
+            probe="以{capital}为首都的国家是|{country}",
         ),
     ),
 )
@@ -359,7 +359,7 @@ CONTINENT = Relation(
             topic="{country}所在的大洲",
             follow_up="那{country}呢？",
             pronoun_question="它在哪个大洲？",
-            probe="{country}在|{continent}",
+            probe="{country}所在的大洲是|{continent}",
         ),
     ),
 )
@@ -396,7 +396,7 @@ LANGUAGE = Relation(
             topic="{country}的主要语言",
             follow_up="那{country}呢？",
             pronoun_question="那里的人主要说什么语言？",
-            probe="{country}人主要说|{language}",
+            probe="到{country}去，最好会说几句|{language}",
         ),
     ),
 )
@@ -470,7 +470,7 @@ PROVINCIAL_CAPITAL = Relation(
             topic="{province}的{role}",
             follow_up="那{province}呢？",
             pronoun_question="它的{role}是哪里？",
-            probe="{province}的{role}是|{seat}",
+            probe="{province}的{role}叫|{seat}",
         ),
         Ask(
             questions=(
@@ -483,7 +483,7 @@ PROVINCIAL_CAPITAL = Relation(
             short="{province}",
             topic="以{seat}为{role}的地方",
             follow_up="那{seat}呢？",
-            probe="{seat}是|{province}的{role}",
+            probe="以{seat}为{role}的是|{province}",
         ),
     ),
 )
@@ -532,7 +532,7 @@ PROVINCE_SHORT_NAME = Relation(
             short="{province}",
             topic="简称为“{mark}”的地方",
             follow_up="那“{mark}”呢？",
-            probe="“{mark}”是|{province}的简称",
+            probe="以“{mark}”为简称的是|{province}",
         ),
     ),
 )
@@ -569,7 +569,7 @@ SIGHT = Relation(
             topic="{sight}所在的地方",
             follow_up="那{sight}呢？",
             pronoun_question="它在哪里？",
-            probe="{sight}在|{place}",
+            probe="{sight}这处名胜在|{place}",
         ),
     ),
 )

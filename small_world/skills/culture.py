@@ -179,7 +179,7 @@ POEM_AUTHOR = Relation(
             topic="《{title}》的作者",
             follow_up="那《{title}》呢？",
             pronoun_question="这首诗的作者是谁？",
-            probe="《{title}》的作者是|{author}",
+            probe="写下《{title}》的诗人是|{author}",
         ),
     ),
 )
@@ -216,7 +216,7 @@ POET_DYNASTY = Relation(
             topic="{poet}生活的朝代",
             follow_up="那{poet}呢？",
             pronoun_question="这位{role}是哪个朝代的？",
-            probe="{poet}生活在|{dynasty}",
+            probe="书上介绍说，{poet}是|{dynasty}",
         ),
     ),
 )
@@ -304,7 +304,7 @@ BOOK_AUTHOR = Relation(
             topic="《{book}》的作者",
             follow_up="那《{book}》呢？",
             pronoun_question="这部作品的作者是谁？",
-            probe="《{book}》的作者是|{author}",
+            probe="写下《{book}》的人是|{author}",
         ),
     ),
 )
@@ -428,7 +428,7 @@ FESTIVAL_DATE = Relation(
             topic="{festival}的日期",
             follow_up="那{festival}呢？",
             pronoun_question="这个节日是哪一天？",
-            probe="{festival}在|{date}",
+            probe="{festival}的日子是|{date}",
         ),
         Ask(
             questions=(
@@ -443,7 +443,7 @@ FESTIVAL_DATE = Relation(
             short="{festival}",
             topic="{date}的节日",
             follow_up="那{date}呢？",
-            probe="{date}是|{festival}",
+            probe="翻开日历，{date}那一天写着|{festival}",
         ),
     ),
 )

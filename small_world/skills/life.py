@@ -514,7 +514,7 @@ JOB_DUTY = Relation(
             topic="{job}的工作",
             follow_up="那{job}呢？",
             pronoun_question="这个职业做什么？",
-            probe="{job}的工作是|{duty}",
+            probe="当了{job}，就要|{duty}",
         ),
         Ask(
             questions=(
@@ -527,7 +527,7 @@ JOB_DUTY = Relation(
             answer="专门{duty}的人是{job}。",
             short="{job}",
             topic="专门{duty}的人",
-            probe="专门{duty}的人是|{job}",
+            probe="一个人的工作如果是{duty}，他就是|{job}",
         ),
     ),
 )
@@ -564,7 +564,7 @@ JOB_PLACE = Relation(
             topic="{job}工作的地方",
             follow_up="那{job}呢？",
             pronoun_question="这个职业的人在哪里工作？",
-            probe="{job}工作的地方是|{place}",
+            probe="要找{job}，就到|{location}",
         ),
     ),
 )
@@ -602,7 +602,7 @@ USE = Relation(
             topic="{thing}的用处",
             follow_up="那{thing}呢？",
             pronoun_question="它有什么用？",
-            probe="{thing}的用处是|{use}",
+            probe="{thing}可以用来|{use}",
         ),
         Ask(
             questions=(
@@ -615,7 +615,7 @@ USE = Relation(
             answer="用来{use}的东西是{thing}。",
             short="{thing}",
             topic="用来{use}的东西",
-            probe="用来{use}的东西是|{thing}",
+            probe="{use}，靠的是|{thing}",
         ),
     ),
 )
@@ -688,7 +688,7 @@ PLACE = Relation(
             topic="人们去{place}做的事",
             follow_up="那{place}呢？",
             pronoun_question="人们去那里做什么？",
-            probe="人们去{place}|{activity}",
+            probe="在{place}可以|{activity}",
         ),
         Ask(
             questions=(
@@ -701,7 +701,7 @@ PLACE = Relation(
             answer="{activity}的地方是{place}。",
             short="{place}",
             topic="{activity}的地方",
-            probe="{activity}的地方是|{place}",
+            probe="要{activity}，就去|{place}",
         ),
     ),
 )
@@ -773,7 +773,7 @@ BODY = Relation(
             topic="{part}的作用",
             follow_up="那{part}呢？",
             pronoun_question="它有什么作用？",
-            probe="{part}的作用是|{function}",
+            probe="{part}能|{function}",
         ),
         Ask(
             questions=(
@@ -785,7 +785,7 @@ BODY = Relation(
             answer="身体上负责{function}的是{part}。",
             short="{part}",
             topic="身体上负责{function}的部分",
-            probe="身体上负责{function}的是|{part}",
+            probe="{function}靠的是|{part}",
         ),
     ),
 )
@@ -821,7 +821,7 @@ FAMILY = Relation(
             short="{title}",
             topic="{relative}的称呼",
             follow_up="那{relative}呢？",
-            probe="{relative}叫|{title}",
+            probe="{relative}是|{title}",
         ),
     ),
 )
@@ -857,7 +857,7 @@ UNIT = Relation(
             short="{number}{small}",
             topic="{unit}等于多少{small}",
             follow_up="那{unit}等于多少{small}呢？",
-            probe="{unit}等于|{number}{small}",
+            probe="{unit}就是|{number}{small}",
         ),
     ),
 )
@@ -892,7 +892,7 @@ SHAPE = Relation(
             topic="{shape}的边数",
             follow_up="那{shape}呢？",
             pronoun_question="它有几条边？",
-            probe="{shape}有|{sides}条边",
+            probe="{shape}的边数是|{sides}",
         ),
     ),
 )
@@ -962,7 +962,7 @@ NEXT_DAY = Relation(
             short="{next_day}",
             topic="{day}的后一天",
             follow_up="那{day}呢？",
-            probe="{day}的后一天是|{next_day}",
+            probe="过了{day}就是|{next_day}",
         ),
     ),
 )
@@ -996,7 +996,7 @@ NEXT_MONTH = Relation(
             short="{next_month}",
             topic="{month}的下一个月",
             follow_up="那{month}的下一个月呢？",
-            probe="{month}的下一个月是|{next_month}",
+            probe="过了{month}就是|{next_month}",
         ),
     ),
 )
@@ -1031,7 +1031,7 @@ MONTH_DAYS = Relation(
             topic="{month}的天数",
             follow_up="那{month}有多少天呢？",
             pronoun_question="这个月有多少天？",
-            probe="{month}有|{days}天",
+            probe="{month}一共有|{days}",
         ),
     ),
 )
@@ -1066,7 +1066,7 @@ ZODIAC = Relation(
             topic="{sign}在十二生肖里的次序",
             follow_up="那{sign}呢？",
             pronoun_question="它在十二生肖里排第几？",
-            probe="{sign}在十二生肖里排|第{ordinal}。",
+            probe="说到生肖的次序，{sign}排第|{ordinal}",
         ),
         Ask(
             questions=(
@@ -1078,7 +1078,7 @@ ZODIAC = Relation(
             answer="十二生肖里排第{ordinal}的是{sign}。",
             short="{sign}",
             topic="十二生肖里的第{ordinal}个",
-            probe="十二生肖里排第{ordinal}的是|{sign}",
+            probe="按次序数生肖，数到第{ordinal}个就是|{sign}",
         ),
     ),
 )
@@ -1114,7 +1114,7 @@ SPORT_TOOL = Relation(
             short="{tool}",
             topic="{sport}要用的东西",
             follow_up="那{sport}呢？",
-            probe="{sport}要用|{tool}",
+            probe="{sport}离不开|{tool}",
         ),
     ),
 )
@@ -1149,7 +1149,7 @@ TEAM = Relation(
             topic="{sport}比赛每队上场的人数",
             follow_up="那{sport}呢？",
             pronoun_question="它的比赛每队上场几个人？",
-            probe="{sport}比赛每队上场|{players}个人",
+            probe="一支{sport}队比赛时上场|{players}",
         ),
     ),
 )

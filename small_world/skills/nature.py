@@ -132,7 +132,7 @@ CATEGORY = Relation(
             topic="{plant}的类别",
             follow_up="那{plant}呢？",
             pronoun_question="它属于哪一类植物？",
-            probe="{plant}属于|{category}",
+            probe="人们把{plant}归为|{category}",
         ),
     ),
 )
@@ -206,7 +206,7 @@ COLOUR = Relation(
             topic="{thing}的颜色",
             follow_up="那{thing}呢？",
             pronoun_question="它是什么颜色的？",
-            probe="{thing}的颜色是|{colour}",
+            probe="画{thing}的时候，要用|{colour}",
         ),
     ),
 )
@@ -242,7 +242,7 @@ PART = Relation(
             topic="{plant}能吃的部分",
             follow_up="那{plant}呢？",
             pronoun_question="我们吃的是它的哪个部分？",
-            probe="我们吃的是{plant}的|{part}",
+            probe="{plant}供人吃的是|{part}",
         ),
     ),
 )
@@ -279,7 +279,7 @@ BLOOM = Relation(
             topic="{flower}开放的季节",
             follow_up="那{flower}呢？",
             pronoun_question="它在哪个季节开放？",
-            probe="{flower}在|{season}开放",
+            probe="{flower}开在|{season}",
         ),
     ),
 )
@@ -316,7 +316,7 @@ ELEMENT = Relation(
             topic="{element}的元素符号",
             follow_up="那{element}呢？",
             pronoun_question="它的元素符号是什么？",
-            probe="{element}的元素符号是|{symbol}",
+            probe="{element}的符号是|{symbol}",
         ),
         Ask(
             questions=(
@@ -329,7 +329,7 @@ ELEMENT = Relation(
             short="{element}",
             topic="符号为{symbol}的元素",
             follow_up="那{symbol}呢？",
-            probe="{symbol}是|{element}的元素符号",
+            probe="看到{symbol}，就知道是|{element}",
         ),
     ),
 )
@@ -362,7 +362,7 @@ PLANET = Relation(
             topic="{planet}在太阳系里的次序",
             follow_up="那{planet}呢？",
             pronoun_question="它是从太阳数起的第几颗行星？",
-            probe="从太阳数起，{planet}是第|{order}颗",
+            probe="在太阳系里，{planet}的次序是第|{order}",
         ),
         Ask(
             questions=(
@@ -375,7 +375,7 @@ PLANET = Relation(
             short="{planet}",
             topic="从太阳数起的第{order}颗行星",
             follow_up="那第{order}颗呢？",
-            probe="从太阳数起，第{order}颗行星是|{planet}",
+            probe="太阳系的行星从里往外数，第{order}颗是|{planet}",
         ),
     ),
 )
@@ -445,7 +445,7 @@ NEXT_TERM = Relation(
             topic="{term}的下一个节气",
             follow_up="那{term}呢？",
             pronoun_question="它的下一个节气是什么？",
-            probe="{term}的下一个节气是|{next}",
+            probe="{term}过后就是|{next}",
         ),
     ),
 )

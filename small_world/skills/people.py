@@ -169,7 +169,7 @@ HOME = Relation(
             topic="{person}住的城市",
             follow_up="那{person}呢？",
             pronoun_question="这个人住在哪里？",
-            probe="{person}住在|{city}",
+            probe="寄给{person}的信，地址上写的城市是|{city}",
         ),
     ),
 )
@@ -243,7 +243,7 @@ HOBBY = Relation(
             topic="{person}的爱好",
             follow_up="那{person}呢？",
             pronoun_question="这个人有什么爱好？",
-            probe="{person}的爱好是|{hobby}",
+            probe="{person}从小就喜欢|{hobby}",
         ),
     ),
 )

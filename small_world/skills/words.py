@@ -372,7 +372,7 @@ RADICAL = Relation(
             topic="“{character}”字的偏旁",
             follow_up="那“{character}”字呢？",
             pronoun_question="这个字的偏旁是什么？",
-            probe="“{character}”字的偏旁是|{radical}",
+            probe="“{character}”字里有一个|{radical}",
         ),
     ),
 )

@@ -1,0 +1,156 @@
+"""在终端里与模型聊天：微调后的模型、LoRA 适配器，或还没有微调的基座。
+
+    uv run python chat.py outputs/lora                              多轮对话
+    uv run python chat.py outputs/lora --message 今天天气怎么样？      只问一句
+    uv run python chat.py base_model --raw --message 今天天气         不套对话格式，让基座接着往下写
+
+参数：
+  模型                  目录，或 hub 上的名字；不写就是 outputs/lora
+  --message 文字        只问这一句，答完就结束
+  --system 文字         系统提示（system prompt）：给模型的身份和要求
+  --raw                 不套对话格式，接着写：看基座本来的样子
+  --temperature 数字    0（默认）总选最可能的 token；越大越随机
+  --max_new_tokens 整数 一个回答最多多少个 token（默认 256）
+  --seed 整数           随机种子（默认 42）
+
+对话里：/reset 忘掉前面的话，/exit 或 Ctrl-D 结束。
+"""
+
+import argparse
+import sys
+from io import TextIOWrapper
+from typing import TYPE_CHECKING
+
+from finetuning.arguments import ChineseErrors
+from finetuning.chatml import encode_prompt
+from finetuning.conversations import Conversation
+from finetuning.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Parser(ChineseErrors, argparse.ArgumentParser):
+    """参数写错时只说一句中文。"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """解析命令行；不导入 torch。"""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("model", nargs="?", default="outputs/lora")
+    parser.add_argument("--message")
+    parser.add_argument("--system")
+    parser.add_argument("--raw", action="store_true")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--max_new_tokens", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=42)
+    arguments = parser.parse_args()
+    if arguments.help:
+        print(__doc__.strip())
+        raise SystemExit(0)
+    if arguments.temperature < 0 or arguments.max_new_tokens < 1:
+        parser.error("--temperature 不能是负数，--max_new_tokens 至少是 1")
+    if arguments.raw and arguments.system:
+        parser.error("--raw 不套对话格式，没有地方放 --system")
+    return arguments
+
+
+def main() -> None:
+    """读入模型，然后问答。"""
+    arguments = parse_arguments()
+    # 从管道读写时（尤其在 Windows 上），遇到编码不了的字符也不要中断。
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+    from transformers import GenerationConfig, set_seed
+
+    from finetuning.device import best_device
+    from finetuning.model import load_for_chat
+    from finetuning.quiet import quiet_libraries
+
+    quiet_libraries()
+    set_seed(arguments.seed)
+    model, tokenizer, new_token_ids = load_for_chat(arguments.model)
+    if new_token_ids and not arguments.raw:
+        raise UserError(
+            f"{arguments.model} 没有学过对话格式（分词器里没有对话的标记）；请先微调它，或加上 --raw 让它接着写。"
+        )
+    model.to(best_device()).eval()
+    sampling = (
+        {"do_sample": True, "temperature": arguments.temperature} if arguments.temperature else {"do_sample": False}
+    )
+    config = GenerationConfig(
+        max_new_tokens=arguments.max_new_tokens,
+        eos_token_id=model.generation_config.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **sampling,
+    )
+
+    history: Conversation = [{"role": "system", "content": arguments.system}] if arguments.system else []
+    if arguments.message is not None:
+        answer(model, tokenizer, config, history, arguments.message, arguments.raw)
+    else:
+        talk(model, tokenizer, config, history, arguments.raw)
+
+
+def talk(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    config: "GenerationConfig",
+    start: Conversation,
+    raw: bool,
+) -> None:
+    """一问一答，直到 /exit、Ctrl-D 或 Ctrl-C。"""
+    print("接着写：输入开头。" if raw else "多轮对话：/reset 忘掉前面的话，/exit 结束。")
+    history = list(start)
+    try:
+        while (message := input("\n> ").strip()) != "/exit":
+            if message == "/reset":
+                history = list(start)
+                print("（前面的话已经忘掉）")
+            elif message:
+                history = answer(model, tokenizer, config, history, message, raw)
+    except (EOFError, KeyboardInterrupt):
+        print()
+
+
+def answer(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    config: "GenerationConfig",
+    history: Conversation,
+    message: str,
+    raw: bool,
+) -> Conversation:
+    """一边生成一边打印回答；返回加上这一轮之后的对话（``raw`` 时每次从头开始，原样返回）。"""
+    import torch
+    from transformers import TextStreamer
+
+    asked = [*history, {"role": "user", "content": message}]
+    if raw:
+        # 预训练时每篇文章都以 BOS 或文档分隔符（这里兼作填充 token）开头。
+        start_id = tokenizer.pad_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        prompt = [start_id, *tokenizer(message, add_special_tokens=False)["input_ids"]]
+    else:
+        prompt = encode_prompt(asked, tokenizer)  # 与训练时回答之前的 id 完全相同
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and len(prompt) >= limit:
+        print(f"对话太长（{len(prompt)} 个 token，模型最多能看 {limit} 个）；请用 /reset 重新开始。")
+        return history
+
+    # TextStreamer 攒够完整的字才打印，所以由几个字节 token 拼成的字不会变成乱码。
+    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    input_ids = torch.tensor([prompt], device=model.device)
+    output = model.generate(
+        input_ids=input_ids, attention_mask=torch.ones_like(input_ids), generation_config=config, streamer=streamer
+    )
+    if raw:
+        return history
+    reply = tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
+    return [*asked, {"role": "assistant", "content": reply}]
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,127 @@
+"""TODO 1：一段对话 → ``input_ids`` 与 ``labels``，只学 assistant 的回答。
+
+只需要写 ``SFTDataset._format_conversation``，其余的都已写好。写完检查一下，它会说出错在哪里：
+
+    uv run python data_exercise.py           # 加 --watch：每次保存后自动检查
+    uv run python data_exercise.py --hint    # 提示
+"""
+
+import os
+from array import array
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from finetuning.chatml import ChatML
+from finetuning.errors import UserError
+from finetuning.reading import OnBadRows, load_conversations
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# torch.nn.CrossEntropyLoss 的 ignore_index 的默认值：标签是它的位置不计入损失。
+IGNORE_INDEX = -100
+
+
+class SFTDataset:
+    """监督微调（supervised fine-tuning，SFT）的数据集：每个样本是一段对话的 ``input_ids`` 与 ``labels``。
+
+    Args:
+        data_path: 数据文件或 hub 数据集（见 ``finetuning/reading.py``）；也可以直接是对话的列表。
+        tokenizer: 分词器，词表里有 ``<|im_start|>`` 和 ``<|im_end|>``。
+        max_length: 一段对话最多多少个 token，超出的部分截断（truncation）。
+        on_bad_rows: 有坏行时 ``"stop"``（停下并列出它们）或 ``"skip"``（跳过它们）。
+        bad_rows_path: 被跳过的坏行写到这个文件。
+
+    Attributes:
+        num_truncated: 被截断、但仍有回答可学的对话数。
+        num_dropped: 截断后一个要学的 token 也不剩、因而没有收进数据集的对话数。
+
+    Raises:
+        UserError: 数据读不到或有坏行；分词器缺少 ChatML 的标记；没有一段对话有要学的 token。
+    """
+
+    def __init__(
+        self,
+        data_path: str | os.PathLike[str] | Iterable[object],
+        tokenizer: "PreTrainedTokenizerBase",
+        max_length: int = 512,
+        *,
+        on_bad_rows: OnBadRows = "stop",
+        bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
+    ):
+        self.tokenizer = tokenizer
+        self.chatml = ChatML(tokenizer)
+        self.max_length = max_length
+        self.num_truncated = 0
+        self.num_dropped = 0
+
+        # array("i") 每个 token 占 4 字节，Python 的 list 要 40 字节左右：五十万条对话因此放得进内存。
+        self._examples: list[tuple[array, array]] = []
+        conversations = load_conversations(data_path, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
+        for conversation in conversations:
+            input_ids, labels = self._add_bos(*self._format_conversation(conversation))
+            is_too_long = len(input_ids) > max_length
+            # 两个列表一起截掉末尾：长度仍然相同，留下的每个 token 前面的上下文都还完整。
+            input_ids, labels = input_ids[:max_length], labels[:max_length]
+            if all(label == IGNORE_INDEX for label in labels):
+                self.num_dropped += 1
+                continue
+            self.num_truncated += is_too_long
+            self._examples.append((array("i", input_ids), array("i", labels)))
+
+        if conversations and not self._examples:
+            raise UserError(
+                f"{len(conversations)} 段对话在 max_length={max_length} 之内都没有要学的 token；"
+                "请调大 max_length；如果它已经够大，请检查 _format_conversation 的标签。"
+            )
+
+    def _format_conversation(self, conversation: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+        """一段对话 → ``input_ids`` 与 ``labels``，两者一样长。
+
+        每条消息写成 ChatML，首尾相接：``<|im_start|>{role}\\n{content}<|im_end|>\\n``。
+        ``labels`` 是每个位置的正确答案：只有 assistant 要说的话才有答案，就是这个 token 自己的 id；
+        其余的位置是 ``IGNORE_INDEX``，不计入损失。
+
+        例子：user 问“几点了？”，assistant 答“三点。”（表里用 token 的文字代替它的 id）::
+
+            input_ids  <|im_start|>  user       \\n    几    点    了    ？    <|im_end|>  \\n
+            labels     -100          -100       -100  -100  -100  -100  -100  -100        -100
+
+            input_ids  <|im_start|>  assistant  \\n    三    点    。    <|im_end|>  \\n
+            labels     -100          -100       -100  三    点    。    <|im_end|>  -100
+
+        可以用的工具：``self.chatml.segments(message)`` 把一条消息编码成 ``header``、``content``、``end``、``newline``
+        四段 id，例如上面第二行是 ``<|im_start|>assistant\\n``、``三点。``、``<|im_end|>``、``\\n``。
+
+        不用管长度和 BOS：``__init__`` 会在前面补上 BOS，再把两个列表一起截到 ``max_length``。
+
+        Args:
+            conversation: 消息的列表，每条是 ``{"role": …, "content": …}``，role 是 system、user 或 assistant；
+                可能有好几轮。不要改动它。
+
+        Returns:
+            ``(input_ids, labels)``，两个长度相同的整数列表。
+        """
+        raise NotImplementedError
+
+    def _add_bos(self, input_ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+        """有的分词器以 BOS（begin of sequence）开头，还没有就补上，不学；多数分词器没有，原样返回。"""
+        bos = self.chatml.bos
+        if input_ids[: len(bos)] == bos:
+            return input_ids, labels
+        return bos + input_ids, [IGNORE_INDEX] * len(bos) + labels
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        input_ids, labels = self._examples[index]
+        return {"input_ids": input_ids.tolist(), "labels": labels.tolist()}
+
+
+if __name__ == "__main__":
+    import sys
+
+    import self_check
+
+    self_check.main("data", sys.modules[__name__])

@@ -1,0 +1,72 @@
+"""这个模型能不能用免填充的批次：不查名单，当场用两段很短的对话试一次。"""
+
+import inspect
+
+import torch
+from transformers import PreTrainedModel
+
+from finetuning.attention import PER_DOCUMENT
+from finetuning.collator import PackedCollator, PaddedCollator
+
+# 只看自己前面的层：全部，或一个窗口。其余的（线性注意力、分块注意力……）会把前一段的状态带进后一段。
+_ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
+
+
+def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
+    """让模型改用逐段的注意力；不行就保持原样。
+
+    试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失；再在训练用的精度下走一遍反向传播。
+
+    Args:
+        model: 基座模型，或套了 PEFT 适配器的模型。
+        autocast: 训练是否用 bf16 自动混合精度。
+
+    Returns:
+        None 表示可以；否则是不可以的原因。
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "logits_to_keep" not in inspect.signature(base.forward).parameters:
+        return "它的 forward 没有 logits_to_keep"
+    layer_types = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
+    if layer_types - _ATTENTION_LAYERS:
+        return f"它有 {'、'.join(sorted(layer_types - _ATTENTION_LAYERS))} 层"
+
+    original = base.config._attn_implementation
+    was_training = model.training
+    model.eval()
+    try:
+        problem = _try_packing(model, base, autocast)
+    except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
+        problem = (str(error) or type(error).__name__).splitlines()[0]
+    model.train(was_training)
+    model.zero_grad()
+    if problem:
+        base.set_attn_implementation(original)
+    return problem
+
+
+def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: bool) -> str | None:
+    device = next(base.parameters()).device
+    numbers = torch.randint(base.config.get_text_config().vocab_size, (12,), generator=torch.Generator().manual_seed(0))
+    examples = [{"input_ids": ids, "labels": ids} for ids in (numbers[:5].tolist(), numbers[5:].tolist())]
+    packed_batch, padded_batch = (
+        {name: value.to(device) if torch.is_tensor(value) else value for name, value in collator(examples).items()}
+        for collator in (PackedCollator(), PaddedCollator(0))
+    )
+    with torch.no_grad():
+        padded = model(**padded_batch)
+        base.set_attn_implementation(PER_DOCUMENT)
+        packed = model(**packed_batch)
+    supervised = padded_batch["labels"][:, 1:] != -100
+    # fp32 的 CPU 只有舍入误差；TF32、bf16 或量化的权重粗得多，但看见别的段时的差别比这大。
+    exact = device.type == "cpu" and base.dtype == torch.float32
+    tolerance = (1e-4 if exact else 5e-2) * padded.logits.abs().max().item()
+    if (
+        packed.logits[packed_batch["labels"] != -100] - padded.logits[:, :-1][supervised]
+    ).abs().max().item() > tolerance:
+        return "免填充的一行与填充的批次算出的 logits 不同"
+    if abs(packed.loss.item() - padded.loss.item()) > tolerance:
+        return "免填充的一行与填充的批次算出的损失不同"
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        model(**packed_batch).loss.backward()
+    return None

@@ -1,0 +1,118 @@
+"""TODO 1 的检查（二）：input_ids 是不是完整的 ChatML。"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from self_check.data_cases import IGNORE_INDEX, Token
+from self_check.data_drawing import diagnose, draw_difference
+from self_check.data_tokenizers import END, START
+from self_check.data_trials import Trial
+from self_check.report import Diagnosis
+
+
+def check_input_ids(trials: Sequence[Trial]) -> Diagnosis | None:
+    """input_ids 是完整的 ChatML。"""
+    for trial in trials:
+        if trial.lists is None:
+            continue
+        ids = trial.lists[0][trial.has_bos :]
+        expected = trial.case.tokens
+        if ids == [token.id for token in expected]:
+            continue
+        return diagnose(
+            trial,
+            "wrong_input_ids",
+            draw_difference(trial, ids),
+            _ids_problem(trial, ids) + "训练时的 input_ids 与聊天时的格式不一样，模型学到的就用不上。",
+            "对照文档字符串里的例子，看少了、多了或写错了哪一段；拼好后可以用 self.tokenizer.decode(input_ids) 看看。",
+        )
+    return None
+
+
+def _ids_problem(trial: Trial, ids: list[int]) -> str:
+    """input_ids 错在哪里：逐个试常见的写法，看哪一种恰好得到同样的结果。"""
+    tokenizer, tokens = trial.case.tokenizer, trial.case.tokens
+    names = dict(trial.case.tokenizer.special_tokens)
+    eos = tokenizer.id(names["eos_token"])
+    full = [token.id for token in tokens]
+    last = tokens[-1].message
+    first_answer = trial.answers()[0]
+    if not ids:
+        return "input_ids 是空的。"
+    if IGNORE_INDEX in ids:
+        return "input_ids 里出现了 -100：不学的位置只在 labels 里写 -100，input_ids 要保持完整，模型要看着问题回答。"
+    if any(marker in message["content"] for marker in (START, END) for message in trial.case.conversation):
+        return (
+            "内容里写的 <|im_end|> 或 <|im_start|> 变成了真的标记：多半是把整段对话拼成一个字符串再分词。"
+            "这样，用户在问题里写一句 <|im_end|> 就能“伪造”一轮对话（注入）。内容要单独编码，标记的文字只按字面拆开："
+            "用 self.chatml.encode(content)，"
+            "或 self.tokenizer(content, add_special_tokens=False, split_special_tokens=True)。"
+        )
+    for problem, keep in _OMISSIONS:
+        if ids == [token.id for token in tokens if keep(token, last, first_answer)]:
+            return problem
+    replaced = [eos if token.kind == "end" else token.id for token in tokens]
+    if eos != tokenizer.id(END) and ids == replaced:
+        return "结尾用了 eos_token 而不是 <|im_end|>，在这个分词器里它们不是同一个 token。"
+    if ids[: len(full)] == full:
+        extra = ids[len(full) :]
+        pad = tokenizer.id(names["pad_token"])
+        if len(extra) > 1 and set(extra) == {pad}:
+            return "末尾补上了填充（padding）。填充是组成批次时的事，这里返回对话本来的长度。"
+        if extra == full[: len(extra)] and tokens[0].role != "assistant" and extra[:1] == full[:1] and len(extra) > 3:
+            return "后面又接了一遍：变量多半没有在每次调用时清空（例如存在 self 上，或写成了默认参数）。"
+        if extra[0] == tokenizer.id(START):
+            return "末尾多了一个没有内容的 assistant 角色头（add_generation_prompt）：那是推理时才加的。"
+        return "末尾多了 token：<|im_end|> 已经表示说完了，不用再加 eos_token 之类。"
+    if tokenizer.bos and any(ids.count(bos) > 0 for bos in tokenizer.bos if bos not in full):
+        return (
+            "中间多了 BOS：每次调用 tokenizer(文字)，它都会在开头加上 BOS；加 add_special_tokens=False 就不加。"
+            "（整段对话最前面的 BOS 由 __init__ 补上，不用管。）"
+        )
+    if len(ids) > len(full) and ids[-len(full) :] == full:
+        return "前面多了别的 token：多半是上一次调用留下的（变量存在 self 上，或写成了默认参数），或多加了 BOS。"
+    if tokenizer.id(START) not in ids or tokenizer.id(END) not in ids:
+        return "里面没有 <|im_start|> 或 <|im_end|> 这两个标记的 id：它们可能被漏掉了，或被当作普通文字拆开了。"
+    stripped = [t for message in _messages(trial, strip=True) for t in message]
+    if ids == stripped:
+        return "内容首尾的空白被去掉了（strip）。内容要一字不改。"
+    if ids.count(tokenizer.id(END)) > full.count(tokenizer.id(END)):
+        return "<|im_end|> 多于消息的条数。"
+    if sorted(ids) == sorted(full):
+        return "token 一个不少，但顺序不对。"
+    return "某一段与 ChatML 的写法不同。"
+
+
+# 漏掉了一些 token 的写法：(说明, 这个 token 留不留)
+_OMISSIONS: tuple[tuple[str, Callable[[Token, int, int], bool]], ...] = (
+    ("少了 <|im_end|> 后面的换行。", lambda t, last, first: t.kind != "newline"),
+    (
+        "最后一条消息少了 <|im_end|> 后面的换行：每条消息的写法都一样，最后一条也有。",
+        lambda t, last, first: not (t.kind == "newline" and t.message == last),
+    ),
+    ("少了 <|im_end|>：没有它，就分不出一条消息在哪里结束。", lambda t, last, first: t.kind != "end"),
+    ("少了 <|im_end|> 和它后面的换行。", lambda t, last, first: t.kind not in ("end", "newline")),
+    (
+        "assistant 的 <|im_end|> 没有放进 input_ids：模型就学不到在哪里停下。",
+        lambda t, last, first: not (t.kind == "end" and t.role == "assistant"),
+    ),
+    ("少了角色头 <|im_start|>role\\n：模型分不出是谁在说话。", lambda t, last, first: t.kind != "header"),
+    ("只有各条消息的内容，没有 ChatML 的标记。", lambda t, last, first: t.kind == "content"),
+    ("只有 assistant 的消息：模型要看着问题才能回答。", lambda t, last, first: t.role == "assistant"),
+    ("只有回答，没有问题：模型要看着问题才能回答。", lambda t, last, first: t.trained),
+    ("漏了 system 消息：它也是回答时的上文。", lambda t, last, first: t.role != "system"),
+    ("只编码了第一轮：后面的几轮漏掉了，看看有没有过早的 return 或 break。", lambda t, last, first: t.message <= first),
+    ("漏了第一条消息。", lambda t, last, first: t.message > 0),
+    ("漏了最后一条消息。", lambda t, last, first: t.message < last),
+    (
+        "只编码了最后一轮：前面的几轮是回答时的上文，也要有。",
+        lambda t, last, first: t.message >= last - 1,
+    ),
+)  # fmt: skip
+
+
+def _messages(trial: Trial, strip: bool) -> Iterable[list[int]]:
+    tokenizer = trial.case.tokenizer
+    for message in trial.case.conversation:
+        content = message["content"].strip() if strip else message["content"]
+        header = [tokenizer.id(START), *tokenizer.encode(message["role"] + "\n")]
+        yield [*header, *tokenizer.encode(content), tokenizer.id(END), *tokenizer.encode("\n")]

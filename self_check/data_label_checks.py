@@ -1,0 +1,274 @@
+"""TODO 1 的检查（三）：哪些 token 在学。"""
+
+from collections.abc import Callable, Sequence
+
+from self_check.data_cases import IGNORE_INDEX, Token
+from self_check.data_drawing import diagnose, diagnose_labels
+from self_check.data_tokenizers import END
+from self_check.data_trials import Position, Trial
+from self_check.report import Diagnosis
+from self_check.tokens import token_text
+
+
+def check_something_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """不是所有 token 都学。"""
+    usable = [trial for trial in trials if trial.positions]
+    if not usable or any(p.state != "trained" for trial in usable for p in trial.positions):
+        return None
+    return diagnose_labels(
+        usable[0],
+        "nothing_masked",
+        lambda p: not p.token.trained,
+        "labels 与 input_ids 一模一样，每个 token 都在学，这是预训练的做法。模型会去学怎么提问、怎么写角色头；"
+        "我们只想让它学怎么回答。",
+        "不学的位置，标签写 IGNORE_INDEX（-100）：交叉熵的 ignore_index 默认是它，这些位置不计入损失。",
+    )
+
+
+def check_something_is_trained(trials: Sequence[Trial]) -> Diagnosis | None:
+    """不是所有 token 都不学。"""
+    usable = [trial for trial in trials if trial.positions]
+    if not usable or any(p.state != "masked" for trial in usable for p in trial.positions):
+        return None
+    return _everything_masked(usable[0])
+
+
+def _everything_masked(trial: Trial) -> Diagnosis:
+    return diagnose_labels(
+        trial,
+        "everything_masked",
+        lambda p: p.token.trained,
+        "标签全是 -100，没有一个 token 在学：损失没有东西可平均，是 NaN 或 0，模型一点也不会变。多半是判断“是不是回答”"
+        "的条件从来没有成立，例如角色名写错、在 input_ids 里找的标记不存在，或者把标签又全部覆盖了。",
+        "在判断的那一行后面加 print，看它什么时候成立。",
+    )
+
+
+def check_ignore_value(trials: Sequence[Trial]) -> Diagnosis | None:
+    """不学的位置用 -100。"""
+    for trial in trials:
+        others = [position for position in trial.positions if position.state == "other"]
+        values = {position.label for position in others}
+        if len(values) != 1 or any(position.token.trained for position in others):
+            continue
+        value = values.pop()
+        names = dict(trial.case.tokenizer.special_tokens)
+        meaning = "，也就是 pad 的 id" if value == trial.case.tokenizer.id(names["pad_token"]) else ""
+        return diagnose_labels(
+            trial,
+            "wrong_ignore_value",
+            lambda p: p.state == "other",
+            f"不学的位置写的是 {value}{meaning}。交叉熵只跳过 -100（ignore_index）；{value} "
+            + ("不是合法的类别，训练会报错。" if value < 0 else "会被当作正确答案：模型在这些位置学着输出它。"),
+            "用文件开头的 IGNORE_INDEX，不要自己写数字。",
+        )
+    return None
+
+
+def check_user_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """user 的话不学。"""
+    trial = _first_with(trials, _user_content)
+    if trial is None:
+        return None
+    if not any(p.token.trained and p.state == "trained" for p in trial.positions):
+        likely = "恰好反了：user 的话在学，assistant 的回答没有学。模型会学着提问，而不是回答。"
+    elif len(trial.answers()) > 1 and not any(
+        _user_content(p) and p.token.message < trial.answers()[0] for p in trial.positions
+    ):
+        likely = (
+            "第一轮的问题遮住了，后面几轮的没有。多半是只找了第一个回答的开头，从那里起全部都学；"
+            "后面 user 的话也混了进来，模型会学着替用户提问。"
+        )
+    else:
+        likely = (
+            "user 的话也在学。问题是回答的上文，模型要看，但不用学着说；学了它，模型聊天时会自己替用户提问。"
+            "如果你是在 input_ids 里搜索回答的文字，注意问题里也可能有同样的文字。"
+        )
+    return diagnose_labels(trial, "user_trained", _user_content, likely, "看哪个条件决定这一段学不学：只看 role。")
+
+
+def check_system_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """system 的话不学。"""
+
+    def wrong(p: Position) -> bool:
+        return p.token.kind == "content" and p.token.role == "system" and p.state == "trained"
+
+    return _label_check(
+        trials,
+        "system_trained",
+        wrong,
+        "system 的话也在学。多半是条件写成了“不是 user 就学”。system 是给模型的要求，不是它要说的话；"
+        "学了它，模型会在回答里背诵系统提示。",
+        "看哪个条件决定这一段学不学：该学的只有一种角色。",
+    )
+
+
+def check_every_turn_is_trained(trials: Sequence[Trial]) -> Diagnosis | None:
+    """多轮对话里，前面的回答也学。"""
+    return _turn_check(
+        trials,
+        "only_last_turn",
+        -1,
+        "只有最后一个回答在学，前面几轮的回答没有学。多轮对话里每一个回答都是一个样本，少学了一大半的数据；"
+        "模型也看不到“第一轮该怎么答”。",
+        "不要只看 conversation[-1]，也不要只找最后一个标记：每一条 assistant 的消息都一样对待。",
+    )
+
+
+def check_later_turns_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
+    """多轮对话里，后面的回答也学。"""
+    return _turn_check(
+        trials,
+        "only_first_turn",
+        0,
+        "只有第一个回答在学，后面几轮的回答没有学。多半是找到第一个回答以后就停了（break、index 只给第一处）。"
+        "模型学不到接着前文往下答。",
+        "每一条 assistant 的消息都一样对待，找完一处还要接着找。",
+    )
+
+
+def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """角色头不学。"""
+    return _label_check(
+        trials,
+        "header_trained",
+        lambda p: p.token.kind == "header" and p.state == "trained",
+        "角色头 <|im_start|>role\\n（或它的一部分）也在学。聊天时，角色头由程序写好再交给模型，不用它说；"
+        "学了它，模型答完一句会自己再开一轮。可能是把整条消息都当成了回答，"
+        "也可能是开头的位置算错了：角色头有几个 token，要看分词器，不能写死。",
+        "回答从角色头的换行之后开始。",
+    )
+
+
+def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
+    """assistant 的 <|im_end|> 要学。"""
+
+    def wrong(p: Position) -> bool:
+        return p.token.kind == "end" and p.token.role == "assistant" and p.state == "masked"
+
+    trial = _first_with(trials, wrong)
+    if trial is None:
+        return None
+    names = dict(trial.case.tokenizer.special_tokens)
+    if names["pad_token"] == END and len({p.state for p in trial.positions if p.token.trained}) > 1:
+        likely = (
+            "assistant 的 <|im_end|> 没有学。这个分词器的 pad 与 <|im_end|> 是同一个 token："
+            "凡是等于 pad_token_id 的都不学，就把结束标记也遮住了。模型学不到停下，会一直说到长度的上限。"
+        )
+    else:
+        likely = (
+            "assistant 的 <|im_end|> 没有学。“说完了”也是回答的一部分：不学它，模型不知道在哪里停下，"
+            "会一直说到长度的上限。可能是只算了 content 的长度，或切片的右端少算了一个。"
+        )
+    return diagnose_labels(
+        trial, "end_token_masked", wrong, likely, "回答到哪里为止？想想模型自己要输出的最后一个 token 是什么。"
+    )
+
+
+def check_first_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
+    """回答的第一个 token 要学。"""
+
+    def wrong(p: Position) -> bool:
+        return p.token.kind == "content" and p.token.trained and p.token.offset == 0 and p.state == "masked"
+
+    for trial in trials:
+        messages = {p.token.message for p in trial.positions if wrong(p)}
+        trained = {p.token.message for p in trial.positions if p.token.kind == "content" and p.state == "trained"}
+        if messages & trained:
+            return diagnose_labels(
+                trial,
+                "first_token_masked",
+                wrong,
+                "回答的第一个 token 没有学。多半是开头的位置多算了一个。模型看完角色头，要输出的正是它；"
+                "没有学过，第一个字就是乱猜的，后面也跟着错。",
+                "检查开头的位置：labels 不错开，不需要 +1。",
+            )
+    return None
+
+
+def check_foreign_end_tokens_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """user 和 system 的 <|im_end|> 不学。"""
+    return _label_check(
+        trials,
+        "foreign_end_token_trained",
+        lambda p: p.token.kind == "end" and p.token.role != "assistant" and p.state == "trained",
+        "user 或 system 的 <|im_end|> 也在学。那是别人说完了，不由模型输出；学了它，模型会替别人"
+        "判断问题什么时候完。"
+        "多半是见到 <|im_end|> 就学，没有看它属于谁。",
+        "<|im_end|> 学不学，与它结束的那条消息的 role 有关。",
+    )
+
+
+def check_newlines_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
+    """<|im_end|> 后面的换行不学。"""
+    return _label_check(
+        trials,
+        "newline_trained",
+        lambda p: p.token.kind == "newline" and p.state == "trained",
+        "<|im_end|> 后面的换行也在学。模型输出 <|im_end|> 之后，程序就让它停了，这个换行它永远用不着说。"
+        "多半是把 “<|im_end|>\\n” 当成了一整段，或切片的右端多算了一个。",
+        "回答到 <|im_end|> 为止。",
+    )
+
+
+def check_labels(trials: Sequence[Trial]) -> Diagnosis | None:
+    """每个 token 的标签都对。"""
+    for trial in trials:
+        positions = trial.positions
+        if positions and all(position.state == "masked" for position in positions):
+            return _everything_masked(trial)
+        if trial.has_bos and positions and trial.lists is not None and trial.lists[1][0] != IGNORE_INDEX:
+            return diagnose(
+                trial,
+                "wrong_labels",
+                f"最前面的 BOS 的标签是 {trial.lists[1][0]}，应该是 -100",
+                "BOS 是程序加的，不由模型输出，不用学。",
+                "看 BOS 的标签是在哪里写的；也可以不管 BOS，__init__ 会补上。",
+            )
+        if all(position.is_right for position in positions):
+            continue
+        wrong = [position for position in positions if not position.is_right]
+        values = {position.label for position in positions}
+        if values <= {0, 1, IGNORE_INDEX} and 1 in values:
+            likely = "labels 像是 0/1 的掩码。要学的位置，标签应该是这个 token 的 id，模型才知道正确答案是什么。"
+        elif any(position.state == "other" for position in wrong):
+            other = next(position for position in wrong if position.state == "other")
+            likely = (
+                "有的标签既不是 -100，也不是这个 token 的 id，"
+                f"例如 {_name(trial, other.token)} 的标签是 {other.label}。"
+                "要学的位置，标签就是 id 本身；多半是两个列表错位了。"
+            )
+        else:
+            likely = (
+                "回答里有一部分没有学，或者学了不该学的。多半是位置算错了，或者判断时看了 token 的内容而不是它属于谁。"
+            )
+        return diagnose_labels(trial, "wrong_labels", lambda p: not p.is_right, likely, "从标着 ^ 的第一个位置想起。")
+    return None
+
+
+def _label_check(
+    trials: Sequence[Trial], slug: str, wrong: Callable[[Position], bool], likely: str, look: str
+) -> Diagnosis | None:
+    trial = _first_with(trials, wrong)
+    return None if trial is None else diagnose_labels(trial, slug, wrong, likely, look)
+
+
+def _turn_check(trials: Sequence[Trial], slug: str, which: int, likely: str, look: str) -> Diagnosis | None:
+    """多轮对话里只有第 ``which`` 个回答在学。"""
+    for trial in trials:
+        answers = trial.answers()
+        if len(answers) > 1 and trial.trained_answers() == [answers[which]]:
+            return diagnose_labels(trial, slug, lambda p: p.token.trained and p.state == "masked", likely, look)
+    return None
+
+
+def _first_with(trials: Sequence[Trial], wrong: Callable[[Position], bool]) -> Trial | None:
+    return next((trial for trial in trials if any(wrong(position) for position in trial.positions)), None)
+
+
+def _user_content(p: Position) -> bool:
+    return p.token.kind == "content" and p.token.role == "user" and p.state == "trained"
+
+
+def _name(trial: Trial, token: Token) -> str:
+    return f"“{token_text(trial.case.tokenizer.backend, token.id)}”（{token.id}）"

@@ -1,0 +1,33 @@
+"""一道练习：要查什么，能给什么提示，做完之后说什么。"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from self_check.report import Diagnosis
+
+# 一项检查：拿到 Exercise.prepare 的结果，没有错就返回 None。学习者的代码抛出的异常不用管，由 runner 解释。
+Check = Callable[[Any], Diagnosis | None]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """一道练习。
+
+    Attributes:
+        title: 标题，如 ``"TODO 1：标签掩码（label masking）"``。
+        prepare: 学习者的模块（或类）→ 交给每一项检查的东西；最简单的是原样返回。
+        checks: (名字, 检查) 的列表，按从基本到细致的顺序；一项没过，后面的就不查。
+        hints: 三条提示，一条比一条具体，都不是答案。
+        start: 还没有动手（``raise NotImplementedError``）时说的话：做什么、从哪里开始。
+        learnt: 全部通过之后，一句话说学到了什么。
+        next_steps: 接下来做什么，每项一行。
+    """
+
+    title: str
+    prepare: Callable[[Any], Any]
+    checks: tuple[tuple[str, Check], ...]
+    hints: tuple[str, str, str]
+    start: str
+    learnt: str
+    next_steps: tuple[str, ...]

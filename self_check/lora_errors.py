@@ -1,0 +1,106 @@
+"""torch 的英文报错 → 诊断。认不出的照样抛出，由 :mod:`self_check.runner` 解释。"""
+
+import functools
+from typing import Any
+
+from self_check.exercise import Check
+from self_check.lora_messages import EXPLANATIONS
+from self_check.report import Diagnosis
+from self_check.runner import learner_file, look_at
+from self_check.sandbox import diagnose_error
+
+# (报错里的字样, 代号, 它是什么意思；空的就用代号通常的解释)。从上到下，第一个合的为准。
+_TORCH_ERRORS = (
+    (
+        "cannot be multiplied",
+        "raises",
+        "两个矩阵的形状接不上：左边的最后一维要等于右边的第一维。看看相乘的顺序，有没有多余或漏掉的转置。",
+    ),
+    (
+        "must match the size",
+        "raises",
+        "两个张量的形状不同，不能相加：输出的最后一维是 out_features，x 的最后一维是 in_features。",
+    ),
+    (
+        "must be a matrix",
+        "raises",
+        "这个函数只接受二维的张量，而 x 可以是三维的，(batch, seq, in_features)。@ 和 torch.matmul 都可以。",
+    ),
+    (
+        "__init__() call",
+        "raises",
+        "nn.Module 还没有初始化：__init__ 里要先调用 super().__init__()，再往 self 上放参数和模块。",
+    ),
+    (
+        "'NoneType'",
+        "raises",
+        "它是 None。有的线性层没有偏置（bias=False），它的 bias 就是 None。",
+    ),
+    (
+        "inplace operation",
+        "raises",
+        "forward 就地修改了反向传播（backward）还要用的张量；改成算出新的张量，不要用 +=、*= 和以下划线结尾的函数。",
+    ),
+    (
+        "leaf Variable that requires grad",
+        "raises",
+        "要训练的参数不能就地修改：先把值算好再包成 nn.Parameter，或者用 nn.init 里的函数填值。",
+    ),
+    (
+        "has no attribute",
+        "raises",
+        "没有这个属性：名字写错了，或者还没有存到 self 上。nn.Linear 自己没有 dtype 和 device，它的 weight 才有。",
+    ),
+    (
+        "invalid combination of arguments",
+        "raises",
+        "torch 的这个函数不接受这样的参数：看看形状是不是整数、关键字有没有写错。",
+    ),
+    (
+        "unexpected keyword argument",
+        "raises",
+        "这个函数没有这个关键字参数：看看有没有写错。",
+    ),
+    ("Cannot assign non-leaf Tensor to parameter", "base_modified", ""),
+    ("dtype", "wrong_dtype_or_device", ""),
+    ("scalar type", "wrong_dtype_or_device", ""),
+    ("ScalarType", "wrong_dtype_or_device", ""),
+    ("device", "wrong_dtype_or_device", ""),
+    ("aten::", "wrong_dtype_or_device", ""),
+    ("CUDA", "wrong_dtype_or_device", ""),
+    ("NVIDIA", "wrong_dtype_or_device", ""),
+)
+
+
+def explain_torch_errors(check: Check) -> Check:
+    """包装一项检查：学习者的代码里 torch 抛出的异常，认得出的就成为它的诊断。"""
+
+    @functools.wraps(check)
+    def explained(lora_class: Any) -> Diagnosis | None:
+        try:
+            return check(lora_class)
+        except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            diagnosis = _explain(error, learner_file(lora_class))
+            if diagnosis is None:
+                raise
+            return diagnosis
+
+    return explained
+
+
+def _explain(error: Exception, source_file: str) -> Diagnosis | None:
+    if isinstance(error, NotImplementedError) and "aten::" not in str(error):
+        return None  # 学习者自己的 raise NotImplementedError；torch 在不支持的设备上也会抛出它，里面有算子的名字
+    for words, slug, meaning in _TORCH_ERRORS:
+        if words in str(error):
+            usual, look = EXPLANATIONS[slug]
+            # 这里面有学习者的那一行代码；反向传播里的错，调用栈上没有它。
+            located = diagnose_error(error, source_file, "", "")
+            return Diagnosis(
+                slug,
+                called=getattr(error, "called", "LoRALinear"),
+                came=located.came if located else f"抛出了 {type(error).__name__}: {error}",
+                likely=meaning or usual,
+                look=look_at(source_file) if meaning else look,
+            )
+    return None

@@ -1,0 +1,143 @@
+"""TODO 2 的试验台：用学习者的类包装一个线性层，再用独立的公式算出它该有的输出。"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from self_check.sandbox import calling
+
+
+@dataclass(frozen=True)
+class Setting:
+    """一种 ``LoRALinear(nn.Linear(in_features, out_features, bias), r, alpha)``。"""
+
+    in_features: int
+    out_features: int
+    r: int = 8
+    alpha: float = 16
+    bias: bool = True
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    omit_r_alpha: bool = False  # 调用时不写 r 和 alpha，用默认值
+
+    def options(self) -> dict[str, Any]:
+        """调用 ``LoRALinear`` 时写明的参数。"""
+        return {} if self.omit_r_alpha else {"r": self.r, "alpha": self.alpha}
+
+    def __str__(self) -> str:
+        linear = [str(self.in_features), str(self.out_features)]
+        linear += [] if self.bias else ["bias=False"]
+        linear += [] if self.dtype == torch.float32 else [f"dtype={self.dtype}"]
+        linear += [] if self.device == "cpu" else [f'device="{self.device}"']
+        options = [f"{name}={value:g}" for name, value in self.options().items()]
+        original_layer = f"nn.Linear({', '.join(linear)})"
+        return f"LoRALinear({', '.join([original_layer, *options])})"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """学习者造出来的一层，和原来的层在包装之前的副本。"""
+
+    setting: Setting
+    layer: Any  # 学习者的 LoRALinear；检查之前，不能假定它有哪些属性
+    original_layer: nn.Linear  # 交给学习者的那个层
+    reference: nn.Linear  # 它在包装之前的副本
+
+
+def build(lora_class: Any, setting: Setting) -> Trial:
+    """造一个线性层，交给学习者的类包装。每次都从同样的随机种子开始，不扰动外面的随机数。"""
+    with torch.random.fork_rng(devices=[]), _UninitializedIsNaN():
+        torch.manual_seed(0)
+        original_layer = nn.Linear(
+            setting.in_features, setting.out_features, setting.bias, device=setting.device, dtype=setting.dtype
+        )
+        reference = copy.deepcopy(original_layer)
+        with calling(f"layer = {setting}"):
+            layer = lora_class(original_layer, **setting.options())
+    return Trial(setting, layer, original_layer, reference)
+
+
+def call(layer: Any, x: Tensor, called: str) -> Any:
+    """``layer(x)``；报错时，诊断里会写着 ``called``。"""
+    with calling(called):
+        return layer(x)
+
+
+class _UninitializedIsNaN(TorchFunctionMode):
+    """让 ``torch.empty`` 给出 NaN，而不是碰巧的内容（常常碰巧是零）：忘了填值就一定看得出来。
+
+    ``torch.use_deterministic_algorithms`` 也能做到，但它会导入 ``torch._dynamo``，要好几秒。
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.empty, torch.empty_like, Tensor.new_empty) and result.is_floating_point():
+            result.detach().fill_(torch.nan)
+        return result
+
+
+def numbers(*shape: int, seed: int = 1) -> Tensor:
+    """形状为 ``shape`` 的标准正态随机数，同一个种子总是同一组。"""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def fill_factors(trial: Trial) -> None:
+    """给 A 和 B 填上随机数：B 是零的时候，LoRA 支路的错误看不出来。"""
+    with torch.no_grad():
+        for seed, parameter in ((2, trial.layer.lora_A), (3, trial.layer.lora_B)):
+            parameter.copy_(numbers(*parameter.shape, seed=seed))
+
+
+class Terms(NamedTuple):
+    """输出的三项，float64，各自的形状是 (..., out_features)。"""
+
+    base: Tensor  # x Wᵀ
+    bias: Tensor  # b；没有偏置时是零
+    branch: Tensor  # x A B
+
+    def output(self, scaling: float) -> Tensor:
+        """``x Wᵀ + b + scaling · x A B``"""
+        return self.base + self.bias + scaling * self.branch
+
+
+def terms(trial: Trial, x: Tensor) -> Terms:
+    """直接按公式算出输出的三项，不经过学习者的 forward。"""
+    x = x.detach().double()
+    base = x @ trial.reference.weight.detach().double().T
+    bias = (
+        torch.zeros_like(base)
+        if trial.reference.bias is None
+        else trial.reference.bias.detach().double().expand_as(base)
+    )
+    return Terms(base, bias, x @ trial.layer.lora_A.detach().double() @ trial.layer.lora_B.detach().double())
+
+
+def fit(output: Tensor, parts: Terms) -> tuple[float, float, float] | None:
+    """把输出写成 ``a · xWᵀ + c · b + f · xAB``：返回 (a, c, f)；写不成时返回 None。没有偏置的层，c 算作 1。"""
+    columns = [part.flatten() for part in parts if part.any()]
+    matrix = torch.stack(columns, dim=1)
+    target = output.detach().double().flatten()
+    if not target.isfinite().all():
+        return None
+    coefficients = torch.linalg.lstsq(matrix, target.unsqueeze(1)).solution.squeeze(1)
+    if not close(matrix @ coefficients, target):
+        return None
+    values = iter(coefficients.tolist())
+    a, c, f = (next(values) if part.any() else 1.0 for part in parts)
+    return a, c, f
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> bool:
+    """最大的差别是否小于 ``expected`` 的大小的 ``tolerance`` 倍。NaN 总是不接近。"""
+    difference = (actual.detach().double() - expected.detach().double()).abs().max().item()
+    return difference <= tolerance * max(expected.abs().max().item(), 1e-6)
+
+
+def shown(tensor: Tensor) -> str:
+    """第一行的前几个数，给人看。"""
+    row = tensor.detach().reshape(-1, tensor.shape[-1])[0].tolist()
+    return " ".join(f"{value:7.3f}" for value in row[:6]) + (" …" if len(row) > 6 else "")

@@ -1,0 +1,100 @@
+"""TODO 2：``layer(x)`` 的输出对不对；不对，就看它等于哪一种错法会给出的输出。"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from self_check.lora_base import base_problem
+from self_check.lora_layers import Trial, call, close, fit, shown, terms
+from self_check.lora_messages import compare, diagnose
+from self_check.report import Diagnosis
+
+_BFLOAT16_TOLERANCE = 0.05  # bfloat16 只有两三位有效数字
+
+
+def output_problem(trial: Trial, x: Tensor, before: str = "") -> Diagnosis | None:
+    """调用 ``layer(x)``，并与公式比较。
+
+    Args:
+        trial: A、B 都不是零的层；B 是零的时候，支路的错误看不出来。
+        x: (..., in_features)
+        before: 调用之前做了什么，写进诊断里。
+    """
+    x_before = x.clone()
+    called = f"layer = {trial.setting}\n{before}layer(x)，x 的形状是 {tuple(x.shape)}，A、B 已经不是初值"
+    output = call(trial.layer, x, called)
+    if x.shape != x_before.shape or not torch.equal(x, x_before):
+        came = f"x 的第一行\n  调用之前  {shown(x_before)}\n  调用之后  {shown(x)}"
+        return diagnose("input_mutated", called, came)
+    # 有的实现在 eval() 时把改动合并进权重，回到 train() 时再减掉，所以只在训练模式下比较权重。
+    if trial.layer.training and (found := base_problem(trial, called)):
+        return found
+
+    if not isinstance(output, Tensor):
+        likely = "forward 没有返回值，多半是忘了写 return。" if output is None else "forward 应当返回一个张量。"
+        return diagnose("wrong_output", called, f"得到的是 {type(output).__name__}。", likely)
+    expected = terms(trial, x).output(trial.setting.alpha / trial.setting.r)
+    if output.shape != expected.shape:
+        came = compare("输出的形状", tuple(expected.shape), tuple(output.shape))
+        likely = "x 前面的几维应当原样留着，只有最后一维从 in_features 变成 out_features。"
+        return diagnose("wrong_output", called, came, likely)
+    if output.dtype != x.dtype:
+        return diagnose("wrong_dtype_or_device", called, compare("输出的 dtype", x.dtype, output.dtype))
+    if close(output, expected, _BFLOAT16_TOLERANCE if x.dtype == torch.bfloat16 else 1e-4):
+        return None
+    slug, likely = _explain(trial, x, output)
+    return diagnose(slug, called, compare("输出的第一行", shown(expected), shown(output)), likely)
+
+
+def _explain(trial: Trial, x: Tensor, output: Tensor) -> tuple[str, str]:
+    """输出错在哪里：(代号, 从数字里看出的原因)。"""
+    coefficients = fit(output, terms(trial, x))
+    if coefficients is None:
+        return "wrong_output", _explain_other(trial, x, output)
+    base, bias, branch = (round(value, 3) + 0.0 for value in coefficients)  # 加 0.0：-0.0 变成 0.0
+    r, alpha = trial.setting.r, trial.setting.alpha
+    formula = f"你的输出是 {base:g} · x Wᵀ + {bias:g} · b + {branch:g} · x A B，应为 1、1、{alpha / r:g}。"
+    if base == 0:
+        return "original_missing", formula
+    if branch == 0:
+        return "lora_branch_missing", formula
+    if bias == 0:
+        return "bias_lost", formula
+    if (base, bias) != (1, 1):
+        advice = "系数应当只乘在 LoRA 支路上" if base == branch else "原来的输出应当原样加上，只加一次"
+        return "wrong_output", f"{formula}{advice}。"
+    if trial.setting.omit_r_alpha:
+        return "wrong_output", f"{formula}没有写 r 和 alpha 时，应当是默认值 r={r}、alpha={alpha:g}。"
+    slug, meaning = _explain_scaling(branch, r, alpha)
+    return slug, f"alpha = {alpha:g}，r = {r}，alpha / r = {alpha / r:g}；你的支路乘的是 {branch:g}{meaning}。"
+
+
+def _explain_scaling(measured: float, r: int, alpha: float) -> tuple[str, str]:
+    """支路乘的系数不是 alpha / r，那它是什么：(代号, 说明)。"""
+    scaling = alpha / r
+    candidates = (
+        (1, "scaling_missing", "，也就是没有乘系数"),
+        (alpha, "scaling_missing", "，也就是只乘了 alpha，没有除以 r"),
+        (1 / r, "scaling_missing", "，也就是只除以了 r，没有乘 alpha"),
+        (1 / scaling, "scaling_inverted", "，也就是 r / alpha"),
+        (-scaling, "wrong_output", "：正负号反了，支路应当是加上去的"),
+        (scaling**2, "wrong_output", "，也就是乘了两次"),
+        (alpha / math.sqrt(r), "wrong_output", "，也就是 alpha / √r：那是 rsLoRA 的系数，这里是原来的 LoRA"),
+        (alpha // r, "wrong_output", "，也就是 alpha // r：整除丢掉了小数"),
+        (alpha * r, "wrong_output", "，也就是 alpha · r"),
+    )
+    for value, slug, meaning in candidates:
+        if math.isclose(measured, value, rel_tol=1e-2):
+            return slug, meaning
+    return "wrong_output", ""
+
+
+def _explain_other(trial: Trial, x: Tensor, output: Tensor) -> str:
+    """输出不能写成三项之和时的几种原因。"""
+    if not output.isfinite().all():
+        return "输出里有 NaN 或无穷。"
+    with torch.no_grad():
+        if not torch.equal(trial.layer(x.clone()), trial.layer(x.clone())):
+            return "同一个 x 调用两次，输出不同：forward 里有随机的东西（例如 dropout），这里不需要。"
+    return "支路不是 x A B：中间多了别的运算（激活函数、归一化、转置），或者用的不是现在的 A、B、x。"

@@ -1,0 +1,88 @@
+"""把自检的结果写成给人看的文字，或给程序看的 JSON。"""
+
+import json
+import re
+import textwrap
+
+from self_check.exercise import Exercise
+from self_check.report import Diagnosis
+from self_check.runner import Report
+
+_ANSI = re.compile(r"\033\[\d*m")
+_PRINTED_LINES = 12
+
+
+def render(exercise: Exercise, report: Report, color: bool) -> str:
+    """给人看的报告，宽 80 列。"""
+    parts = [exercise.title]
+    done = [result for result in report.results if not result.skipped]
+    diagnosis = report.diagnosis
+    if diagnosis is None:
+        parts.append("\n".join(f"  通过  {result.name}" for result in done))
+        parts.append("全部通过。\n" + _fold(exercise.learnt))
+        parts.append("接下来：\n" + "\n".join(f"  {step}" for step in exercise.next_steps))
+    elif diagnosis.slug == "not_implemented":
+        parts.append(_fold(exercise.start))
+        parts.append(f"{diagnosis.came}\n{_fold(diagnosis.likely)}")
+        parts.append(_fold(diagnosis.look))
+    else:
+        rest = len(report.results) - len(done)
+        lines = [f"  {'通过' if result.passed else '不对'}  {result.name}" for result in done]
+        if rest:
+            lines.append(f"  还有 {rest} 项，改好这一项再查")
+        parts.append("\n".join(lines))
+        parts.append(render_diagnosis(diagnosis))
+    if report.printed.strip():
+        parts.append(_printed(report.printed))
+    text = "\n\n".join(parts)
+    return text if color else _ANSI.sub("", text)
+
+
+def render_diagnosis(diagnosis: Diagnosis) -> str:
+    """诊断的四部分。"""
+    sections = (
+        ("调用了什么", diagnosis.called),
+        ("得到了什么", diagnosis.came),
+        (f"错在哪里（{diagnosis.slug}）", _fold(diagnosis.likely)),
+        ("去哪里看", _fold(diagnosis.look)),
+    )
+    return "\n\n".join(f"{title}\n{textwrap.indent(body, '  ')}" for title, body in sections)
+
+
+def render_json(report: Report) -> str:
+    """一行 JSON：``{"passed", "diagnosis", "checks": [{"name", "passed", "message"}]}``。"""
+    diagnosis = report.diagnosis
+    checks = []
+    for result in report.results:
+        message = ""
+        if result.diagnosis:
+            message = _ANSI.sub("", render_diagnosis(result.diagnosis))
+        elif result.skipped:
+            message = "前面有一项没有通过，这一项没有查。"
+        checks.append({"name": result.name, "passed": result.passed, "message": message})
+    return json.dumps(
+        {"passed": report.passed, "diagnosis": diagnosis and diagnosis.slug, "checks": checks}, ensure_ascii=True
+    )
+
+
+def _printed(text: str) -> str:
+    lines = text.rstrip().splitlines()
+    more = f"\n  ……还有 {len(lines) - _PRINTED_LINES} 行" if len(lines) > _PRINTED_LINES else ""
+    return "你的代码打印了：\n" + textwrap.indent("\n".join(lines[:_PRINTED_LINES]), "  ") + more
+
+
+def _fold(text: str, width: int = 37) -> str:
+    """一段话折成每行大约 74 列（37 个汉字）；在标点后面折，原有的换行保留。"""
+    return "\n".join("\n".join(_fold_line(line, width * 2)) for line in text.splitlines())
+
+
+def _fold_line(line: str, width: int) -> list[str]:
+    from self_check.tokens import display_width
+
+    rows, row = [], ""
+    for piece in re.findall(r"[（“]?[\x21-\x7e]+|[（“]?.", line):  # 英文单词和代码不拆开，左括号不放在行尾
+        if row and display_width(row + piece) > width and piece not in "，。；：、！？）”":
+            rows.append(row.rstrip())
+            row = ""
+        row += piece if row or piece != " " else ""
+    return [*rows, row]

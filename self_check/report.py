@@ -1,0 +1,28 @@
+"""自检的结果：一项检查过没过，没过时的诊断。"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """一个错误的诊断，四部分都是给学习者看的中文，可以有多行。"""
+
+    slug: str  # 错误的代号，给程序看；README 和测试里也用它
+    called: str  # 调用了什么
+    came: str  # 得到了什么
+    likely: str  # 多半错在哪里，对训练有什么害处
+    look: str  # 到哪里去看、去改
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """一项检查的结果。"""
+
+    name: str  # 检查的中文名字，写成“应该怎样”：user 的话不学
+    diagnosis: Diagnosis | None  # None：通过
+    skipped: bool = False  # 前面有一项没过，这一项没有查
+
+    @property
+    def passed(self) -> bool:
+        """查了，而且通过。"""
+        return self.diagnosis is None and not self.skipped

@@ -1,0 +1,90 @@
+"""按顺序做一道练习的检查，停在第一个错误上。"""
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from self_check.exercise import Exercise
+from self_check.report import CheckResult, Diagnosis
+from self_check.sandbox import diagnose_error, display_name, run_limited
+
+
+@dataclass(frozen=True)
+class Report:
+    """一次自检的全部结果。"""
+
+    results: tuple[CheckResult, ...]
+    printed: str  # 学习者的代码打印的文字
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """第一个错误；None 表示全部通过。"""
+        return next((result.diagnosis for result in self.results if result.diagnosis), None)
+
+    @property
+    def passed(self) -> bool:
+        """全部通过。"""
+        return all(result.passed for result in self.results)
+
+
+def run_suite(exercise: Exercise, subject: Any) -> Report:
+    """做完一道练习的检查。
+
+    Args:
+        subject: 学习者的模块，或他的类。
+
+    Raises:
+        SetupError: 自检跑不起来，例如项目不完整。
+        Exception: 自检程序自己出了错（调用栈里没有学习者的代码）。
+    """
+    results: list[CheckResult] = []
+    printed: list[str] = []
+    prepared: Any = None
+    failed = False
+    source_file = learner_file(subject)
+    for name, check in exercise.checks:
+        if failed:
+            results.append(CheckResult(name, None, skipped=True))
+            continue
+        if prepared is None:
+            prepared = exercise.prepare(subject)
+        outcome = run_limited(partial(check, prepared))
+        printed.append(outcome.printed)
+        diagnosis = outcome.value
+        if outcome.error is not None:
+            diagnosis = diagnose_error(outcome.error, source_file, f"检查“{name}”", look_at(source_file))
+            if diagnosis is None:
+                raise outcome.error
+        failed = diagnosis is not None
+        results.append(CheckResult(name, diagnosis))
+    return Report(tuple(results), "".join(printed))
+
+
+def learner_file(subject: Any) -> str:
+    """学习者的代码在哪个文件里（notebook 里定义的类，是它的单元格）。"""
+    owners = (
+        [subject]
+        if inspect.isclass(subject)
+        else [value for value in vars(subject).values() if _is_own(value, subject)]
+    )
+    for owner in owners:
+        for value in vars(owner).values() if inspect.isclass(owner) else [owner]:
+            if inspect.isfunction(value):
+                return value.__code__.co_filename
+    return str(getattr(subject, "__file__", ""))
+
+
+def _is_own(value: Any, module: Any) -> bool:
+    """是在这个模块里定义的，不是导入的。"""
+    return getattr(value, "__module__", None) == module.__name__
+
+
+def look_at(source_file: str, line: int | None = None) -> str:
+    """“到哪里去看”的最后一句：文件、行号和提示的命令。"""
+    name = display_name(source_file)
+    if not Path(source_file).is_file():
+        return f"你的代码：{name}" + (f"，第 {line} 行起" if line else "")
+    place = f"{name} 第 {line} 行起" if line else name
+    return f"你的代码：{place}\n想要提示：uv run python {name} --hint"

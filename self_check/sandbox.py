@@ -1,0 +1,208 @@
+"""运行学习者的代码：有时限，它的打印收起来，它抛出的任何东西都变成一份诊断。
+
+代码在一个守护线程里运行，主线程看着它用掉的 CPU 时间；超时就在那个线程里抛出一个异常
+（``PyThreadState_SetAsyncExc``）。信号只有 POSIX 才有，子进程拿不到 notebook 里定义的类，这种办法处处可用。
+"""
+
+import contextlib
+import io
+import linecache
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from self_check.report import Diagnosis
+
+# 正常的实现只要几毫秒。按 CPU 时间算，机器忙的时候不会误判；墙上时间管 sleep、等待输入之类。
+CPU_SECONDS = 2.0
+WALL_SECONDS = 60.0
+
+
+class TimeLimitExceeded(BaseException):
+    """学习者的代码没有在时限之内结束。不是 Exception 的子类：学习者写的 ``except Exception`` 拦不住它。"""
+
+
+class SetupError(Exception):
+    """自检跑不起来，不是学习者的代码错了；消息是一句完整的中文。"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """一次运行的结果：返回值，或者抛出的东西。"""
+
+    value: Any
+    error: BaseException | None
+    printed: str  # 运行时打印的全部文字
+
+
+@contextlib.contextmanager
+def calling(description: str) -> Iterator[None]:
+    """记下正在调用什么；这时抛出的异常会带着它，成为诊断的“调用了什么”。"""
+    try:
+        yield
+    except BaseException as error:
+        if not hasattr(error, "called"):
+            error.called = description  # type: ignore[attr-defined]
+        raise
+
+
+def run_limited(function: Callable[[], Any]) -> Outcome:
+    """运行 ``function``，不论它做什么都会返回。"""
+    value, error = None, None
+
+    def target() -> None:
+        nonlocal value, error
+        try:
+            value = function()
+        except BaseException as caught:
+            error = caught
+
+    printed = io.StringIO()
+    thread = threading.Thread(target=target, daemon=True)
+    with contextlib.redirect_stdout(printed), _empty_stdin():
+        thread.start()
+        if not _wait(thread):
+            frame = sys._current_frames().get(thread.ident or 0)
+            _interrupt(thread)
+            if error is None or isinstance(error, TimeLimitExceeded):
+                error = error or TimeLimitExceeded()
+                error.frame = frame  # type: ignore[attr-defined]
+    return Outcome(value, error, printed.getvalue())
+
+
+@contextlib.contextmanager
+def _empty_stdin() -> Iterator[None]:
+    """``input()`` 立刻抛出 EOFError，而不是等在那里。"""
+    saved, sys.stdin = sys.stdin, io.StringIO()
+    try:
+        yield
+    finally:
+        sys.stdin = saved
+
+
+def _wait(thread: threading.Thread) -> bool:
+    """等线程结束；超时返回 False。用着调试器时不限时，import 所用的时间不算。"""
+    cpu, wall = time.process_time(), time.monotonic()
+    while True:
+        thread.join(0.02)
+        if not thread.is_alive():
+            return True
+        if _debugger_attached() or _is_importing(sys._current_frames().get(thread.ident or 0)):
+            cpu, wall = time.process_time(), time.monotonic()
+        if time.process_time() - cpu > CPU_SECONDS or time.monotonic() - wall > WALL_SECONDS:
+            return False
+
+
+def _debugger_attached() -> bool:
+    monitoring = getattr(sys, "monitoring", None)  # Python 3.12 起调试器用它
+    return sys.gettrace() is not None or (monitoring is not None and bool(monitoring.get_tool(monitoring.DEBUGGER_ID)))
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """调用栈里有 import：第一次 import torch 可能要十几秒，那不是死循环。"""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """让线程停下；停不下来（卡在 C 代码里）就不再管它，它是守护线程，随进程一起结束。"""
+    import ctypes
+
+    # 可能被学习者的 except: 吞掉，所以要试很多次，总有一次落在 try 的外面
+    for _ in range(200):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeLimitExceeded)
+        )
+        thread.join(0.01)
+        if not thread.is_alive():
+            return
+
+
+def diagnose_error(error: BaseException, source_file: str, default_called: str, look: str) -> Diagnosis | None:
+    """学习者的代码抛出的东西 → 诊断。
+
+    Args:
+        source_file: 学习者的文件；调用栈里只有这个文件的行才给他看。
+        default_called: 没有用 :func:`calling` 说明时，“调用了什么”。
+        look: 到哪里去看。
+
+    Returns:
+        诊断；如果调用栈里没有学习者的代码，说明是自检程序自己的错，返回 None。
+    """
+    place = _learner_place(error, source_file)
+    if place is None:
+        return None
+    called = getattr(error, "called", default_called)
+    line, code = place
+    where = f"{display_name(source_file)} 第 {line} 行：\n    {code}"
+    if isinstance(error, NotImplementedError):
+        return Diagnosis(
+            slug="not_implemented",
+            called=called,
+            came=where,
+            likely="如果已经写了，请删掉 raise NotImplementedError 这一行，并用 return 返回结果。",
+            look=look,
+        )
+    came, likely = _explain(error)
+    return Diagnosis(slug="raises", called=called, came=f"{came}\n{where}", likely=likely, look=look)
+
+
+def _learner_place(error: BaseException, source_file: str) -> tuple[int, str] | None:
+    """出错时学习者的代码走到了哪一行：(行号, 这一行的代码)。"""
+    found = None
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == source_file:
+            found = traceback.tb_lineno
+        traceback = traceback.tb_next
+    frame = getattr(error, "frame", None)
+    while found is None and frame is not None:
+        if frame.f_code.co_filename == source_file:
+            found = frame.f_lineno
+        frame = frame.f_back
+    return None if found is None else (found, linecache.getline(source_file, found).strip())
+
+
+def display_name(source_file: str) -> str:
+    """给人看的文件名；notebook 单元格的代码没有真的文件。"""
+    return Path(source_file).name if Path(source_file).is_file() else "notebook 的单元格"
+
+
+def _explain(error: BaseException) -> tuple[str, str]:
+    """(发生了什么, 多半为什么)。"""
+    name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, TimeLimitExceeded):
+        return (
+            "超过了时限，代码还没有运行完",
+            "多半是死循环：while 的条件一直成立，或者一边遍历列表一边往它里面加东西。",
+        )
+    if isinstance(error, SystemExit):
+        return f"程序要退出（{name}）", "代码里调用了 exit() 或 sys.exit()。请用 return 返回结果，不要退出整个程序。"
+    for kinds, reason in _REASONS:
+        if isinstance(error, kinds):
+            return f"抛出了 {name}", reason
+    return f"抛出了 {name}", "请从这一行看起，可以在它前面加 print 看看各个变量。"
+
+
+_REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (RecursionError, "函数一直在调用自己，没有停下的条件。"),
+    (EOFError, "自检时没有键盘输入，不能用 input() 或 breakpoint()；要看变量请用 print。"),
+    (KeyError, "字典里没有这个键。每条消息只有 role 和 content 两个键；tokenizer(...) 的结果里 id 在 input_ids 下。"),
+    (IndexError, "下标超出了范围。对话可能只有两条消息，也可能没有 system；回答可能只有一个 token。"),
+    (UnboundLocalError, "变量在赋值之前就用到了，多半是赋值写在了没有走到的 if 或循环里。"),
+    (NameError, "这个名字没有定义，看看有没有写错，或者漏了 self.。"),
+    (AttributeError, "对象没有这个属性，看看名字有没有写错，或者它其实是 None。"),
+    (ImportError, "要导入的模块不在环境里；这道练习不需要另装什么。"),
+    (TypeError, "类型对不上：例如列表与整数相加，或把 None、字典当成了列表。"),
+    (ValueError, "值不合要求：例如在列表里找一个不存在的 token，或两个列表长度不同。"),
+    (AssertionError, "你自己写的 assert 没有通过。"),
+    (MemoryError, "内存不够，多半是列表在循环里越变越大。"),
+)

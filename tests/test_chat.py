@@ -1,0 +1,124 @@
+"""chat.py：真正的进程，问一句、多轮、接着写；编码与训练相同。"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from toy_models import save_toy
+
+from chat import main
+from data_solution import SFTDataset
+from finetuning.collator import PackedCollator
+from finetuning.errors import run_main
+from finetuning.model import load_model
+
+ROOT = Path(__file__).parents[1]
+WEATHER = [
+    {"role": "user", "content": "今天天气怎么样？"},
+    {"role": "assistant", "content": "今天天气晴朗😀，\n适合出游。"},
+]
+CAT = [{"role": "user", "content": "猫喜欢什么？"}, {"role": "assistant", "content": "猫喜欢鱼。"}]
+CONVERSATIONS = [
+    WEATHER,
+    [*WEATHER, CAT[0], {"role": "assistant", "content": "刚才说天气，现在说猫：鱼。"}],
+    CAT,
+    [{"role": "system", "content": "你是小助手。"}, CAT[0], {"role": "assistant", "content": "小助手不知道。"}],
+]
+
+
+def memorise(model, tokenizer):
+    """背下上面的对话：第二轮的回答要看得见第一轮才对。"""
+    batch = PackedCollator()(list(SFTDataset(CONVERSATIONS, tokenizer)))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(250):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    path = tmp_path_factory.mktemp("chat")
+    save_toy(path / "base")
+    save_toy(path / "no_chatml", chatml=False)
+    model, tokenizer, _ = load_model(str(path / "base"))
+    memorise(model, tokenizer)
+    model.save_pretrained(path / "full")
+    tokenizer.save_pretrained(path / "full")
+    model, tokenizer, _ = load_model(str(path / "base"))
+    model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear"))
+    memorise(model, tokenizer)
+    model.peft_config["default"].base_model_name_or_path = "base"
+    model.save_pretrained(path / "adapter")
+    tokenizer.save_pretrained(path / "adapter")
+    return path
+
+
+def chat(workplace, *arguments, text=None):
+    command = [sys.executable, ROOT / "chat.py", *arguments]
+    return subprocess.run(command, cwd=workplace, input=text, capture_output=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize("model", ["full", "adapter"])
+def test_one_shot_answers_as_trained(workplace, model):
+    """多字节的 😀 由几个 token 拼成，不能变成乱码；回答里的换行照样打印。"""
+    result = chat(workplace, model, "--message", "今天天气怎么样？")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == WEATHER[1]["content"] + "\n"
+
+
+def test_session_remembers_and_forgets(workplace):
+    text = "今天天气怎么样？\n\n猫喜欢什么？\n/reset\n猫喜欢什么？\n/exit\n再也读不到这一行\n"
+    result = chat(workplace, "full", text=text)
+    assert (result.returncode, result.stderr) == (0, "")
+    first, second, third = (
+        result.stdout.find(words) for words in ("晴朗😀", "刚才说天气，现在说猫：鱼。", "猫喜欢鱼。")
+    )
+    assert 0 < first < second < third
+    assert result.stdout.count("猫") == 2
+
+
+def test_system_prompt_and_end_of_input(workplace):
+    result = chat(workplace, "full", "--system", "你是小助手。", text="猫喜欢什么？\n")  # 然后是 Ctrl-D
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "小助手不知道。" in result.stdout
+
+
+def test_raw_continues_text(workplace):
+    """不套对话格式：与直接把 <|endoftext|> 加原文交给模型相同；没有学过对话的基座也行。"""
+    result = chat(workplace, "no_chatml", "--raw", "--message", "今天", "--max_new_tokens", "5")
+    assert (result.returncode, result.stderr) == (0, "")
+    model, tokenizer, _ = load_model(str(workplace / "no_chatml"))
+    ids = torch.tensor([[0, *tokenizer("今天")["input_ids"]]])
+    expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
+    assert result.stdout == tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["./missing"], 1, "missing"),
+        (["no_chatml"], 1, "--raw"),
+        (["full", "--temprature", "1"], 2, "--temprature"),
+        (["full", "--raw", "--system", "x"], 2, "--system"),
+    ],
+)
+def test_mistakes_are_one_sentence(workplace, monkeypatch, capsys, arguments, code, words):
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr(sys, "argv", ["chat.py", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        run_main(main)
+    output = capsys.readouterr()
+    assert stop.value.code == code
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert words in output.err
+
+
+def test_help_is_quick_and_chinese(workplace):
+    result = chat(workplace, "--help")
+    assert result.returncode == 0
+    assert "uv run python chat.py outputs/lora" in result.stdout

@@ -1,0 +1,156 @@
+"""免填充的批次：与填充的批次同样的损失和梯度，各段对话互不相见。"""
+
+import inspect
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from toy_models import toy_model
+
+from finetuning.attention import PER_DOCUMENT
+from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning.packing import enable_packing
+
+# 长短不一；开头不学；中间断开（多轮）；最后一个 token 学或不学；第一个 token 带标签（错位后不该有人预测它）。
+EXAMPLES = [
+    {"input_ids": [5, 9, 7, 30, 31, 2], "labels": [-100, -100, -100, 30, 31, 2]},
+    {"input_ids": [8, 6, 40, 2, 9, 11, 50, 51, 2, 7], "labels": [-100, -100, 40, 2, -100, -100, 50, 51, 2, -100]},
+    {"input_ids": [17, 18, 19], "labels": [17, -100, 19]},
+]
+FAMILIES = ["qwen3", "llama", "gemma3"]
+
+
+def gradients(model, batch):
+    model.zero_grad()
+    output = model(**batch)
+    output.loss.backward()
+    return output.loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("attention", [PER_DOCUMENT, "sdpa", "eager"])
+def test_packed_equals_padded(family, attention):
+    """gemma3 的滑动窗口只有 4，比对话短，走的是自带的 SDPA。"""
+    model = toy_model(family)
+    model.set_attn_implementation("eager")
+    expected_loss, expected = gradients(model, PaddedCollator(0)(EXAMPLES))
+    model.set_attn_implementation(attention)
+    loss, actual = gradients(model, PackedCollator()(EXAMPLES))
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    assert actual.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-5, atol=1e-5 * gradient.abs().max().item(), msg=name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_documents_do_not_see_each_other(family):
+    """换掉第一段，第二段的 logits 一点不变。"""
+    model = toy_model(family).eval()
+    assert enable_packing(model, autocast=False) is None
+    other = {"input_ids": [200, 201, 202, 203, 204, 205], "labels": EXAMPLES[0]["labels"]}
+    count = sum(label != -100 for label in EXAMPLES[1]["labels"][1:])
+
+    def logits(*examples):
+        batch = PackedCollator()(examples)
+        with torch.no_grad():
+            return model(**batch).logits[batch["labels"] != -100][-count:]
+
+    first, second, alone = logits(EXAMPLES[0], EXAMPLES[1]), logits(other, EXAMPLES[1]), logits(EXAMPLES[1])
+    assert torch.equal(first, second)
+    torch.testing.assert_close(first, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_isolation_test_would_notice_a_leak():
+    """反例：去掉边界、又打开 KV 缓存，各段就会互相看见；上面的测试不是空话。"""
+    model = toy_model().eval()
+    model.set_attn_implementation(PER_DOCUMENT)
+    other = {**EXAMPLES[0], "input_ids": [200, 201, 202, 203, 204, 205]}
+
+    def logits(first):
+        batch = PackedCollator(multiple=1)([first, EXAMPLES[1]]) | {"use_cache": True, "cu_seq_lens_q": None}
+        with torch.no_grad():
+            return model(**batch).logits[0, -5:]
+
+    assert (logits(EXAMPLES[0]) - logits(other)).abs().max() > 0.01
+
+
+def test_collator_by_hand():
+    batch = PackedCollator(multiple=1)([{"input_ids": [10, 11, 12], "labels": [-100, 11, 12]}, EXAMPLES[2]])
+    assert batch["input_ids"].tolist() == [[10, 11, 12, 17, 18, 19]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2]]
+    assert batch["logits_to_keep"].tolist() == [0, 1, 4]  # 第二段的开头 17 有标签，但没有位置预测它
+    assert batch["shift_labels"].tolist() == batch["labels"].tolist() == [[11, 12, 19]]
+    assert batch["cu_seq_lens_q"].tolist() == [0, 3, 6]
+
+
+def test_filler_is_a_document_of_its_own_and_never_learnt():
+    batch = PackedCollator(multiple=4)([{"input_ids": [10, 11, 12], "labels": [-100, 11, 12]}, EXAMPLES[2]])
+    assert batch["input_ids"].tolist() == [[10, 11, 12, 17, 18, 19, 0, 0]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1, 2, 0, 1]]
+    assert batch["shift_labels"].tolist() == [[11, 12, 19, -100]]
+    assert batch["cu_seq_lens_q"].tolist() == [0, 3, 6, 8]
+
+
+def test_padded_collator_keeps_a_real_token_equal_to_the_padding():
+    """填充 token 就是结束标记时，真正的结束标记照样要看、要学。"""
+    batch = PaddedCollator(2)(EXAMPLES[:2])
+    assert batch["attention_mask"].tolist() == [[1] * 6 + [0] * 4, [1] * 10]
+    assert batch["labels"][0].tolist() == EXAMPLES[0]["labels"] + [-100] * 4
+
+
+def test_bf16_autocast_stays_close():
+    model = toy_model()
+    model.set_attn_implementation(PER_DOCUMENT)
+    batch = PackedCollator()(EXAMPLES)
+    exact, _ = gradients(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, _ = gradients(model, batch)
+    assert rounded == pytest.approx(exact, rel=2e-2)
+    assert rounded != exact
+
+
+def test_gradient_checkpointing_and_lora_give_the_same_gradients():
+    model = get_peft_model(toy_model(), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    expected_loss, expected = gradients(model, PaddedCollator(0)(EXAMPLES))
+    assert enable_packing(model, autocast=False) is None
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    loss, actual = gradients(model, PackedCollator()(EXAMPLES))
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-5, atol=1e-5 * gradient.abs().max().item(), msg=name)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", PER_DOCUMENT])
+def test_generation_falls_back_to_stock_attention(attention):
+    """带 KV 缓存、左边填充的成批生成，与用自带的注意力一个一个生成相同。"""
+    model = toy_model().eval()
+    prompts = [[5, 9, 7, 30], [8, 6]]
+    options = {"do_sample": False, "max_new_tokens": 6, "eos_token_id": None, "pad_token_id": 0}
+    model.set_attn_implementation("eager")
+    expected = [model.generate(torch.tensor([p]), **options)[0, len(p) :].tolist() for p in prompts]
+    model.set_attn_implementation(attention)
+    ids = torch.tensor([prompts[0], [0, 0, *prompts[1]]])
+    mask = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    assert model.generate(ids, attention_mask=mask, **options)[:, 4:].tolist() == expected
+
+
+def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
+    model = toy_model()
+    model.config.layer_types = ["full_attention", "linear_attention"]
+    assert "linear_attention" in enable_packing(model, autocast=False)
+    assert model.config._attn_implementation == "sdpa"
+
+    model = toy_model()
+    forward = model.forward
+
+    def leaky(**batch):  # 一个不理会边界和位置的模型
+        return forward(**{k: v for k, v in batch.items() if k not in ("position_ids", "cu_seq_lens_q")})
+
+    leaky.__signature__ = inspect.signature(forward)
+    model.forward = leaky
+    assert "logits" in enable_packing(model, autocast=False)
+    assert model.config._attn_implementation == "sdpa"

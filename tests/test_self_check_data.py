@@ -1,0 +1,319 @@
+"""TODO 1 的检查：动物园里的错误写法都得到应得的诊断，正确的都通过。"""
+
+import ast
+import dataclasses
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+from zoo.data_right import RIGHT
+from zoo.data_wrong import WRONG
+
+import data_exercise
+import data_solution
+import self_check
+from self_check import sandbox
+from self_check.data import DATA
+from self_check.data_cases import PLAIN, SPECIAL, Case
+from self_check.data_checks import TRIAL_CHECKS, build_checks
+from self_check.data_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
+from self_check.rendering import render
+from self_check.runner import run_suite
+from self_check.tokens import display_width
+
+ROOT = Path(__file__).parents[1]
+SLUGS = {
+    "not_implemented", "wrong_return_type", "length_mismatch", "wrong_input_ids", "nothing_masked",
+    "everything_masked", "wrong_ignore_value", "user_trained", "system_trained", "header_trained",
+    "end_token_masked", "foreign_end_token_trained", "newline_trained", "first_token_masked", "only_last_turn",
+    "only_first_turn", "labels_shifted", "truncation_mismatch", "input_mutated", "labels_alias_input_ids",
+    "raises", "wrong_labels",
+}  # fmt: skip
+
+
+def as_class(function):
+    return type("SFTDataset", (data_exercise.SFTDataset,), {"_format_conversation": function})
+
+
+@pytest.fixture(autouse=True)
+def short_time_limit(monkeypatch):
+    """死循环不必等两秒；别的写法只要几毫秒。"""
+    monkeypatch.setattr(sandbox, "CPU_SECONDS", 0.5)
+
+
+@cache
+def report(function):
+    return run_suite(DATA, as_class(function))
+
+
+def ids_of(entries):
+    return [f"{slug}-{function.__name__}" for slug, function in entries]
+
+
+@pytest.mark.parametrize(("slug", "function"), WRONG, ids=ids_of(WRONG))
+def test_wrong_solution_gets_its_diagnosis(slug, function):
+    diagnosis = report(function).diagnosis
+    assert diagnosis is not None, "没有查出来"
+    assert diagnosis.slug == slug
+
+
+@pytest.mark.parametrize("function", RIGHT, ids=lambda function: function.__name__)
+def test_right_solution_passes(function):
+    result = report(function)
+    assert result.passed, render(DATA, result, color=False)
+
+
+def test_every_slug_has_wrong_solutions():
+    assert {slug for slug, _ in WRONG} == SLUGS
+    assert len(WRONG) >= 45
+    assert len(RIGHT) >= 10
+
+
+def test_unsolved_exercise_fails_and_solution_passes():
+    assert run_suite(DATA, data_exercise).diagnosis.slug == "not_implemented"
+    assert run_suite(DATA, data_solution).passed
+
+
+@pytest.mark.parametrize(("slug", "function"), WRONG, ids=ids_of(WRONG))
+def test_report_has_four_parts_and_fits_80_columns(slug, function):
+    diagnosis = report(function).diagnosis
+    assert all(part.strip() for part in (diagnosis.called, diagnosis.came, diagnosis.likely, diagnosis.look))
+    text = render(DATA, report(function), color=False).split("你的代码打印了")[0]
+    own_code = diagnosis.came.splitlines()[-1] if slug in ("raises", "not_implemented") else None
+    wide = [line for line in text.splitlines() if display_width(line) > 80 and line.strip() != (own_code or "").strip()]
+    assert not wide
+    assert "\033" not in text
+    assert "self_check/" not in text
+    assert "Traceback" not in text
+
+
+def test_trained_tokens_are_green_and_have_a_sign():
+    function = next(function for _, function in WRONG if function.__name__ == "only_content")
+    colored = render(DATA, report(function), color=True)
+    assert "\033[32m晴\033[0m" in colored
+    assert re.sub(r"\033\[\d*m", "", colored) == render(DATA, report(function), color=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    {
+        "bos_in_every_piece": "add_special_tokens=False",
+        "no_newline_after_end": "后面的换行",
+        "no_header": "角色头",
+        "no_end_token": "少了 <|im_end|>",
+        "only_contents": "没有 ChatML 的标记",
+        "only_the_answer": "只有回答",
+        "drops_system": "system",
+        "returns_in_the_loop": "过早的 return",
+        "adds_eos": "不用再加 eos_token",
+        "eos_instead_of_end": "eos_token 而不是",
+        "generation_prompt_at_the_end": "add_generation_prompt",
+        "pads_to_max_length": "填充",
+        "markers_as_text": "当作普通文字",
+        "strips_content": "strip",
+        "masks_input_ids_first": "出现了 -100",
+        "keeps_state_between_calls": "self",
+        "mutable_default": "默认参数",
+        "whole_string_at_once": "注入",
+        "masks_pad_tokens": "pad_token_id",
+        "inverted": "反了",
+        "masks_up_to_the_first_answer": "后面几轮",
+        "zero_one_mask": "0/1",
+        "trains_bos": "BOS",
+        "fixed_length": "不要写死",
+        "keeps_the_end": "从前面截掉",
+        "forces_an_end_token": "补了一个",
+    }.items(),
+)
+def test_the_explanation_fits_the_mistake(name, says):
+    diagnosis = report(next(function for _, function in WRONG if function.__name__ == name)).diagnosis
+    assert says in diagnosis.came + diagnosis.likely
+
+
+def test_an_exception_shows_the_line_of_the_learner():
+    function = next(function for _, function in WRONG if function.__name__ == "wrong_key")
+    came = report(function).diagnosis.came
+    assert "KeyError: 'text'" in came
+    assert 'return [message["text"] for message in conversation], []' in came
+    assert re.search(r"data_wrong\.py 第 \d+ 行", came)
+
+
+def test_an_endless_loop_shows_where_it_was():
+    function = next(function for _, function in WRONG if function.__name__ == "endless_search")
+    assert "时限" in report(function).diagnosis.came
+    assert re.search(r"data_wrong\.py 第 \d+ 行", report(function).diagnosis.came)
+
+
+def test_prints_of_the_learner_are_collected(capsys):
+    function = next(function for function in RIGHT if function.__name__ == "prints_while_working")
+    result = run_suite(DATA, as_class(function))
+    assert capsys.readouterr().out == ""
+    assert "对话：" in result.printed
+    assert "对话：" in render(DATA, result, color=False)
+
+
+# 变异测试：少了任何一项检查，动物园里都有一个错误得不到应得的诊断。
+
+
+def failing_check(function):
+    return next((result.name for result in report(function).results if result.diagnosis), None)
+
+
+def assert_noticed(name, checks):
+    reduced = dataclasses.replace(DATA, checks=checks)
+    caught = [(slug, function) for slug, function in WRONG if failing_check(function) == name and slug != "raises"]
+    assert caught, f"没有一个错误写法是由“{name}”查出来的"
+    assert any(
+        (found := run_suite(reduced, as_class(function)).diagnosis) is None or found.slug != slug
+        for slug, function in reversed(caught)
+    )
+
+
+@pytest.mark.parametrize("index", range(len(TRIAL_CHECKS)), ids=[check.__name__ for _, check in TRIAL_CHECKS])
+def test_every_check_function_is_needed(index):
+    assert_noticed(TRIAL_CHECKS[index][0], build_checks(TRIAL_CHECKS[:index] + TRIAL_CHECKS[index + 1 :]))
+
+
+@pytest.mark.parametrize("index", range(len(TRIAL_CHECKS), len(DATA.checks)))
+def test_every_group_of_cases_is_needed(index):
+    assert_noticed(DATA.checks[index][0], DATA.checks[:index] + DATA.checks[index + 1 :])
+
+
+# 用例：以 transformers 自己的分词器和对话模板为准。
+
+
+@pytest.mark.parametrize("build", [base_tokenizer, word_tokenizer, byte_tokenizer])
+@pytest.mark.parametrize("conversation", [*PLAIN, *SPECIAL])
+def test_expected_tokens_agree_with_the_chat_template(build, conversation):
+    named = build()
+    light = named.build()
+    real = PreTrainedTokenizerFast(
+        tokenizer_object=light.backend_tokenizer, chat_template=named.chat_template, **dict(named.special_tokens)
+    )
+    expected = real.apply_chat_template(conversation, return_assistant_tokens_mask=True)
+    tokens = Case(named, conversation).tokens
+    bos = list(named.bos)
+    assert bos + [token.id for token in tokens] == expected["input_ids"]
+    assert [0] * len(bos) + [int(token.trained) for token in tokens] == expected["assistant_masks"]
+
+
+# 练习文件
+
+
+def test_exercise_and_solution_differ_only_in_the_todo():
+    exercise, solution = (
+        (ROOT / name).read_text(encoding="utf-8").split('"""\n', 1)[1]
+        for name in ("data_exercise.py", "data_solution.py")
+    )
+    before, after = exercise.split("        raise NotImplementedError\n")
+    assert solution.startswith(before)
+    assert solution.endswith(after)
+    todo = solution[len(before) : -len(after)]
+    method = next(
+        node for node in ast.walk(ast.parse(solution)) if getattr(node, "name", None) == "_format_conversation"
+    )
+    first, last = method.body[1].lineno, method.end_lineno
+    lines = solution.splitlines()[first - 1 : last]
+    assert todo.rstrip().splitlines()[-len(lines) :] == lines
+
+
+def test_example_in_the_docstring_is_what_the_solution_gives():
+    text = data_exercise.SFTDataset._format_conversation.__doc__
+    rows = {
+        name: [
+            cell.replace("\\n", "\n")
+            for line in re.findall(rf"^ +{name}  +(<.*|-100 .*)$", text, re.MULTILINE)
+            for cell in line.split()
+        ]
+        for name in ("input_ids", "labels")
+    }
+    dataset = data_solution.SFTDataset([], base_tokenizer().build())
+    question, answer = {"role": "user", "content": "几点了？"}, {"role": "assistant", "content": "三点。"}
+    input_ids, labels = dataset._format_conversation([question, answer])
+    decode = dataset.tokenizer.decode
+    assert rows["input_ids"] == [decode([token]) for token in input_ids]
+    assert rows["labels"] == ["-100" if label == -100 else decode([label]) for label in labels]
+
+
+def test_hints_do_not_contain_the_solution():
+    assert len(DATA.hints) == 3
+    todo = (ROOT / "data_solution.py").read_text(encoding="utf-8").split("# 聊天时", 1)[1].split("def _add_bos")[0]
+    code = [line.strip() for line in todo.splitlines()[1:] if line.strip() and not line.strip().startswith("#")]
+    texts = [*DATA.hints, (ROOT / "data_exercise.py").read_text(encoding="utf-8")]
+    assert not [line for line in code for text in texts if line in text and line != "return input_ids, labels"]
+
+
+# notebook 里的用法
+
+
+def test_check_data_prints_a_report_and_returns_whether_it_passed(capsys):
+    assert self_check.check_data(data_solution) is True
+    assert "全部通过" in capsys.readouterr().out
+    assert self_check.check_data(data_exercise.SFTDataset) is False
+    assert "还没有写" in capsys.readouterr().out
+
+
+def test_a_class_defined_in_a_notebook_cell(capsys):
+    namespace = {}
+    code = (
+        "from data_exercise import SFTDataset as Base\n"
+        "class SFTDataset(Base):\n"
+        "    def _format_conversation(self, conversation):\n"
+        "        return conversation['messages']\n"
+    )
+    exec(compile(code, "/tmp/ipykernel_1/123.py", "exec"), namespace)
+    assert not self_check.check_data(namespace["SFTDataset"])
+    out = capsys.readouterr().out
+    assert "notebook 的单元格 第 4 行" in out
+    assert "123.py" not in out
+
+
+class OwnDataset:
+    """只照接口、不用我们的给定代码写的数据集：读 JSONL，取用时才编码，不加 BOS。"""
+
+    def __init__(self, data_path, tokenizer, max_length=512):
+        with Path(data_path).open(encoding="utf-8") as file:
+            self.rows = [json.loads(line)["conversations"] for line in file]
+        self.tokenizer, self.max_length = tokenizer, max_length
+
+    def _format_conversation(self, conversation):
+        def encode(text):
+            return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+        start, end = self.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+        input_ids, labels = [], []
+        for message in conversation:
+            header, body = [start, *encode(message["role"] + "\n")], [*encode(message["content"]), end]
+            input_ids += header + body + encode("\n")
+            labels += [-100] * len(header)
+            labels += body if message["role"] == "assistant" else [-100] * len(body)
+            labels += [-100] * len(encode("\n"))
+        return input_ids, labels
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        input_ids, labels = self._format_conversation(self.rows[index])
+        return {"input_ids": input_ids[: self.max_length], "labels": labels[: self.max_length]}
+
+
+def test_a_class_written_from_the_interface_alone():
+    assert run_suite(DATA, OwnDataset).passed
+
+    class CutsOnlyIds(OwnDataset):
+        def __getitem__(self, index):
+            input_ids, labels = self._format_conversation(self.rows[index])
+            return {"input_ids": input_ids[: self.max_length], "labels": labels}
+
+    assert run_suite(DATA, CutsOnlyIds).diagnosis.slug == "truncation_mismatch"
+
+
+def test_a_corrected_class_passes_at_the_next_check():
+    dataset_class = as_class(WRONG[-1][1])
+    assert not run_suite(DATA, dataset_class).passed
+    dataset_class._format_conversation = RIGHT[0]
+    assert run_suite(DATA, dataset_class).passed

@@ -1,0 +1,115 @@
+"""检验：平均损失与逐字匹配，与最直接的算法对照。"""
+
+import pytest
+import torch
+from toy_models import toy_model, toy_tokenizer
+
+from data_solution import SFTDataset
+from finetuning.attention import PER_DOCUMENT
+from finetuning.chatml import encode_prompt
+from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning.data import answers_are_checkable
+from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
+
+QUESTIONS = ["你好", "今天天气怎么样？", "猫喜欢什么？", "法国", "法国的首都是巴黎吗？请回答。", "鱼"]
+ANSWERS = ["好", "今天天气晴朗。", "猫喜欢鱼。", "首都是巴黎，不是别的地方。", "是", "你好，我是小助手。"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return toy_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer):
+    model = toy_model(vocab_size=len(tokenizer)).eval()
+    model.generation_config.eos_token_id = [0]
+    return model
+
+
+def one_by_one(model, tokenizer, messages, limit):
+    """每次生成一个 token，不用缓存、不成批。"""
+    ids, new = encode_prompt(messages, tokenizer), []
+    end, stop = tokenizer.convert_tokens_to_ids("<|im_end|>"), 0
+    while len(new) < limit:
+        with torch.no_grad():
+            token = model(torch.tensor([ids + new])).logits[0, -1].argmax().item()
+        if token in (end, stop):
+            return Answer(tokenizer.decode(new), token == end)
+        new.append(token)
+    return Answer(tokenizer.decode(new), False)
+
+
+def conversations(answers):
+    return [[*asked(q), {"role": "assistant", "content": a}] for q, a in zip(QUESTIONS, answers, strict=True)]
+
+
+def asked(question):
+    return [{"role": "system", "content": "你是小助手。"}, {"role": "user", "content": question}]
+
+
+@pytest.fixture(scope="module")
+def trained(tokenizer):
+    """背下了六个长短不一的回答、会写 <|im_end|> 的模型。"""
+    model = toy_model(vocab_size=len(tokenizer), initializer_range=0.05)
+    batch = PackedCollator()(list(SFTDataset(conversations(ANSWERS), tokenizer)))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        model(**batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval()
+
+
+def test_generated_answers_equal_one_by_one(trained, tokenizer):
+    questions = [asked(question) for question in [*QUESTIONS, "没有学过的问题"]]
+    for limit in (4, 30):
+        expected = [one_by_one(trained, tokenizer, question, limit) for question in questions]
+        assert generate_answers(trained, tokenizer, questions, [limit] * 7) == expected
+        if limit == 4:
+            assert {answer.ended for answer in expected} == {True, False}, "应该有的停、有的不停"
+    assert [answer.text for answer in expected[:6]] == ANSWERS
+
+
+def test_exact_match_against_the_naive_oracle(trained, tokenizer):
+    right = conversations(ANSWERS)
+    assert exact_match(trained, tokenizer, right) == 1
+    # 多一个字、少一个字，都不算；另外三个还是对的
+    changed = conversations([ANSWERS[0] + "。", ANSWERS[1][:-1], ANSWERS[2] + " ", *ANSWERS[3:]])
+    naive = [one_by_one(trained, tokenizer, c[:-1], 30) == Answer(c[-1]["content"], True) for c in changed]
+    assert exact_match(trained, tokenizer, changed) == sum(naive) / 6 == 0.5
+
+
+def test_an_answer_that_never_stops_does_not_match(trained, tokenizer):
+    """话说对了却没有写 <|im_end|>（而是写了预训练的 <|endoftext|>），不算对。"""
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    model = toy_model(vocab_size=len(tokenizer))
+    model.load_state_dict(trained.state_dict())
+    swapped = model.lm_head.weight.detach().clone()
+    swapped[[0, end]] = swapped[[end, 0]]
+    model.lm_head.weight = torch.nn.Parameter(swapped)  # 输出时把两个标记对调，输入不变
+    answers = generate_answers(model.eval(), tokenizer, [asked(q) for q in QUESTIONS], [30] * 6)
+    assert [answer.text for answer in answers] == ANSWERS
+    assert not any(answer.ended for answer in answers)
+    assert exact_match(model, tokenizer, conversations(ANSWERS)) == 0
+
+
+def test_mean_loss_is_per_token(model, tokenizer):
+    data = SFTDataset(conversations(["好", "今天天气晴朗。" * 5, "鱼", "巴黎", "是的。", "猫喜欢鱼。"]), tokenizer)
+    total, count = 0.0, 0
+    for example in data:
+        logits = model(torch.tensor([example["input_ids"]])).logits[0, :-1]
+        targets = torch.tensor(example["labels"][1:])
+        total += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
+        count += int((targets != -100).sum())
+    assert mean_loss(model, data, PaddedCollator(0)) == pytest.approx(total / count, rel=1e-5)
+    packed = toy_model(vocab_size=len(tokenizer))
+    packed.load_state_dict(model.state_dict())
+    packed.set_attn_implementation(PER_DOCUMENT)
+    assert mean_loss(packed, data, PackedCollator()) == pytest.approx(total / count, rel=1e-5)
+    assert packed.training
+
+
+def test_only_short_answers_are_checkable():
+    assert answers_are_checkable(conversations(["好"] * 6))
+    assert not answers_are_checkable(conversations(["很长的回答。" * 20] * 6))

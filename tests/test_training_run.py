@@ -1,0 +1,232 @@
+"""训练：谁动谁不动，累积、接着训练与一次到底相同；最后是真正的命令行，从头到尾。"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from toy_models import save_toy, toy_tokenizer
+from transformers import AutoModelForCausalLM, set_seed
+
+from data_solution import SFTDataset
+from finetuning.arguments import DataArguments, parse_arguments
+from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning.data import load_splits
+from finetuning.errors import UserError
+from finetuning.model import embedding_rows, load_model
+from finetuning.training import build_trainer, prepare_output_dir, train
+
+ROOT = Path(__file__).parents[1]
+
+
+def conversation(number: int) -> dict:
+    """长短不一；三分之一有系统提示，三分之一是两轮。"""
+    turns = [{"role": "user", "content": f"今天天气怎么样？{'请回答。' * (number % 4)}{number}"}]
+    turns += [{"role": "assistant", "content": "今天天气晴朗。" * (number % 3 + 1)}]
+    if number % 3 == 0:
+        turns.insert(0, {"role": "system", "content": "你是小助手。"})
+    if number % 3 == 1:
+        turns += [{"role": "user", "content": "猫喜欢什么？"}, {"role": "assistant", "content": "猫喜欢鱼。"}]
+    return {"conversations": turns, "skill": "天气"}
+
+
+def write(path: Path, numbers: range) -> str:
+    lines = [json.dumps(conversation(number), ensure_ascii=False) for number in numbers]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """一个小模型和 40 行数据。"""
+    path = tmp_path_factory.mktemp("work")
+    save_toy(path / "base")
+    save_toy(path / "no_chatml", "llama", chatml=False)
+    write(path / "train.jsonl", range(40))
+    write(path / "test.jsonl", range(100, 112))
+    return path
+
+
+def trainer_for(workplace, output_dir, *flags, lora=False, base="base"):
+    argv = ["--model_name_or_path", str(workplace / base), "--train_file", str(workplace / "train.jsonl")]
+    argv += ["--test_file", str(workplace / "test.jsonl"), "--output_dir", str(output_dir)]
+    argv += ["--learning_rate", "1e-2", "--bf16", "false", "--disable_tqdm", "true", *flags]
+    model_args, data_args, args = parse_arguments("", {}, argv=argv)
+    set_seed(args.seed)
+    model, tokenizer, new = load_model(model_args.model_name_or_path)
+    data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
+    if lora:
+        rows = embedding_rows(model, new)
+        config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=rows)
+        model = get_peft_model(model, config)
+    return build_trainer(model, tokenizer, data, args, model_args.padding_free)
+
+
+def snapshot(trainer):
+    return {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+
+
+@pytest.mark.parametrize(("lora", "base"), [(False, "base"), (True, "base"), (True, "no_chatml")])
+def test_every_trainable_parameter_moves_and_no_frozen_one(workplace, tmp_path, lora, base):
+    trainer = trainer_for(workplace, tmp_path, "--max_steps", "4", lora=lora, base=base)
+    before = snapshot(trainer)
+    train(trainer)
+    after = snapshot(trainer)
+    trainable = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == trainable
+    if lora:
+        assert all("lora_" in name or "trainable_tokens" in name for name in trainable)
+    else:
+        assert trainable == set(before)
+
+
+def test_padding_free_is_the_same_optimisation(workplace, tmp_path):
+    losses = []
+    for number, flag in enumerate(("true", "false")):
+        flags = ["--padding_free", flag, "--max_steps", "6", "--logging_steps", "1", "--learning_rate", "1e-3"]
+        trainer = trainer_for(workplace, tmp_path / str(number), *flags)
+        assert isinstance(trainer.data_collator, PackedCollator if flag == "true" else PaddedCollator)
+        train(trainer)
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(losses[0]) == 6
+
+
+def test_accumulation_equals_the_big_batch(workplace, tmp_path):
+    """各小批要学的 token 数不同；按 token 平均，所以累积与大批完全一样。"""
+    results = []
+    for number, (batch, accumulation) in enumerate(((8, 1), (2, 4))):
+        flags = ["--per_device_train_batch_size", str(batch), "--gradient_accumulation_steps", str(accumulation)]
+        flags += ["--max_steps", "3", "--optim", "sgd", "--max_grad_norm", "0"]
+        trainer = trainer_for(workplace, tmp_path / str(number), *flags)
+        train(trainer)
+        results.append(snapshot(trainer))
+    for name, value in results[0].items():
+        torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize(("lora", "base"), [(False, "base"), (True, "no_chatml")])
+def test_resuming_equals_not_stopping(workplace, tmp_path, lora, base):
+    flags = ["--num_train_epochs", "2", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "5"]
+    straight = trainer_for(workplace, tmp_path, *flags, lora=lora, base=base)
+    train(straight)
+    expected = snapshot(straight)
+    shutil.rmtree(tmp_path / "checkpoint-6")
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    resumed = trainer_for(workplace, tmp_path, *flags, "--resume_from_checkpoint", "true", lora=lora, base=base)
+    assert Path(resumed.args.resume_from_checkpoint).name == "checkpoint-2"
+    train(resumed)
+    for name, value in snapshot(resumed).items():
+        assert torch.equal(value, expected[name]), name
+    if lora:  # 检查点里也没有整个嵌入矩阵
+        assert (tmp_path / "checkpoint-2" / "adapter_model.safetensors").stat().st_size < 60_000
+
+
+def test_same_seed_same_result(workplace, tmp_path):
+    runs = []
+    for number, seed in enumerate(("1", "1", "2")):
+        trainer = trainer_for(workplace, tmp_path / str(number), "--max_steps", "3", "--seed", seed, lora=True)
+        train(trainer)
+        runs.append(snapshot(trainer))
+    assert all(torch.equal(value, runs[1][name]) for name, value in runs[0].items())
+    assert any(not torch.equal(value, runs[2][name]) for name, value in runs[0].items())
+
+
+def test_held_out_rows_are_never_trained_on(workplace, tmp_path):
+    arguments = DataArguments(train_file=str(workplace / "train.jsonl"))
+    splits = load_splits(arguments, SFTDataset, toy_tokenizer(), str(tmp_path))
+    assert (len(splits.train), len(splits.test), splits.held_out) == (38, 2, True)
+    trained = {tuple(splits.train[index]["input_ids"]) for index in range(38)}
+    assert all(tuple(splits.test[index]["input_ids"]) not in trained for index in range(2))
+    one = write(tmp_path / "one.jsonl", range(1))
+    with pytest.raises(UserError, match="--test_file"):
+        load_splits(DataArguments(train_file=one), SFTDataset, toy_tokenizer(), str(tmp_path))
+
+
+def test_results_are_never_mixed(tmp_path):
+    def check(weights_file):
+        _, _, args = parse_arguments("", {}, argv=["--output_dir", str(tmp_path)])
+        prepare_output_dir(args, weights_file)
+
+    check("model.safetensors")
+    (tmp_path / "checkpoint-3").mkdir()
+    with pytest.raises(UserError, match="resume_from_checkpoint"):  # 没有训练完的，不动它
+        check("model.safetensors")
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="另一种方法"):
+        check("adapter_model.safetensors")
+    assert (tmp_path / "checkpoint-3").exists()
+    check("model.safetensors")
+    assert not (tmp_path / "checkpoint-3").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 命令行
+
+
+def run(workplace, script, *flags):
+    command = [sys.executable, ROOT / script, "--model_name_or_path", "base", "--train_file", "train.jsonl"]
+    return subprocess.run(
+        [*command, "--test_file", "test.jsonl", *flags], cwd=workplace, capture_output=True, encoding="utf-8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "weights"),
+    [
+        ("train_sft_solution.py", [], "model.safetensors"),
+        (
+            "train_lora_solution.py",
+            ["--model_name_or_path", "no_chatml", "--gradient_checkpointing", "--lora_r", "4", "--merge"],
+            "adapter_model.safetensors",
+        ),
+    ],
+)
+def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights):
+    result = run(workplace, script, "--validation_file", "test.jsonl", "--output_dir", str(tmp_path / "out"), *flags)
+    assert result.returncode == 0, result.stderr
+    for words in ("模型", "设备", "40 段", "12 段", "训练前", "训练后", "损失", "逐字匹配", "秒", "MB"):
+        assert words in result.stdout
+    assert f"uv run python chat.py {tmp_path / 'out'}" in result.stdout
+    assert "arn" not in result.stderr, result.stderr  # Warning、warn
+    assert set(result.stderr.replace("\r", "\n").strip()) <= set("0123456789%|/[]<:,=.?-it/s loss█▉▊▋▌▍▎▏#\n"), (
+        result.stderr
+    )
+
+    out = tmp_path / "out"
+    for name in (weights, "tokenizer.json", "chat_template.jinja", "loss_curve.png"):
+        assert (out / name).stat().st_size > 0
+    assert not (out / "training_args.bin").exists()
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    lora = "lora" in script
+    assert metrics["method"] == ("lora" if lora else "full")
+    assert metrics["model"] == ("no_chatml" if lora else "base")
+    assert metrics["seed"] == 42
+    assert (metrics["trainable_parameters"] < metrics["total_parameters"]) == lora
+    assert metrics["train_seconds"] > 0
+    assert metrics["peak_memory_mb"] > 50
+    for moment in ("before", "after"):
+        assert metrics[moment].keys() == {"loss", "exact_match"}
+        assert 0 <= metrics[moment]["exact_match"] <= 1
+    assert metrics["after"]["loss"] < metrics["before"]["loss"]
+    assert len(metrics) == 9
+    if lora:
+        merged = AutoModelForCausalLM.from_pretrained(out / "merged")
+        assert merged.generation_config.eos_token_id[0] == merged.config.eos_token_id
+
+
+def test_a_mistake_ends_in_one_sentence(workplace, tmp_path):
+    result = run(
+        workplace, "train_lora_solution.py", "--output_dir", str(tmp_path / "out"), "--target_modules", "q_prj"
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("错误：")
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "q_prj" in result.stderr
+    assert "q_proj" in result.stderr

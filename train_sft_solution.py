@@ -1,0 +1,63 @@
+"""全参数微调（full fine-tuning）：基座的每一个参数都训练。
+
+    uv run python train_sft_solution.py
+
+在自带的基座模型（base_model/）和对话数据（data/）上训练，结果写到 outputs/sft。换成真实的模型和自己的数据：
+
+    uv run python train_sft_solution.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
+        --learning_rate 1e-5 --gradient_checkpointing --output_dir outputs/my_sft
+"""
+
+from data_solution import SFTDataset
+from finetuning.arguments import parse_arguments
+from finetuning.errors import run_main
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 参数：全参数微调没有自己的参数；学习率比 LoRA 的小，因为每个权重都直接被改动
+
+DEFAULTS = {"output_dir": "outputs/sft", "learning_rate": 7e-4, "num_train_epochs": 2.0}
+
+
+def main() -> None:
+    """训练一次。"""
+    model_args, data_args, args = parse_arguments(__doc__, DEFAULTS)
+
+    # 放在解析参数之后：导入这些库要好几秒，--help 和写错的参数不必等。
+    from transformers import set_seed
+
+    from finetuning.data import load_splits
+    from finetuning.model import load_model
+    from finetuning.quiet import quiet_libraries
+    from finetuning.report import Report
+    from finetuning.training import build_trainer, prepare_output_dir, save, train
+
+    quiet_libraries()
+    set_seed(args.seed)
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # 基座模型、分词器、数据：与 LoRA 完全相同
+
+    model, tokenizer, _ = load_model(model_args.model_name_or_path)
+    data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
+    prepare_output_dir(args, "model.safetensors")
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # 训练：所有参数都要梯度（requires_grad），优化器（AdamW）为每个参数另存两个数，所以内存至少是权重的四倍
+
+    model.requires_grad_(True)
+    trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free)
+    report = Report("full", model_args, data_args, data, trainer)
+    report.announce()
+    before = report.evaluate()
+    seconds = train(trainer)
+    after = report.evaluate()
+
+    # ------------------------------------------------------------------------------------------------------------------
+    # 保存：整个模型（model.safetensors），不再需要基座
+
+    save(trainer)
+    report.finish(before, after, seconds)
+
+
+if __name__ == "__main__":
+    run_main(main)
