@@ -19,7 +19,7 @@
 import argparse
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from finetuning.arguments import ChineseErrors
 from finetuning.chatml import encode_prompt
@@ -77,7 +77,7 @@ def main() -> None:
         raise UserError(
             f"{arguments.model} 没有学过对话格式（分词器里没有对话的标记）；请先微调它，或加上 --raw 让它接着写。"
         )
-    model.to(best_device()).eval()
+    model.to(best_device()).eval()  # type: ignore[arg-type]
     sampling = (
         {"do_sample": True, "temperature": arguments.temperature} if arguments.temperature else {"do_sample": False}
     )
@@ -143,12 +143,12 @@ def answer(
     # TextStreamer 攒够完整的字才打印，所以由几个字节 token 拼成的字不会变成乱码。
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     input_ids = torch.tensor([prompt], device=model.device)
-    output = model.generate(
+    output = model.generate(  # type: ignore[operator]
         input_ids=input_ids, attention_mask=torch.ones_like(input_ids), generation_config=config, streamer=streamer
     )
     if raw:
         return history
-    reply = tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
+    reply = cast(str, tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True))
     return [*asked, {"role": "assistant", "content": reply}]
 
 

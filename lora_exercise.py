@@ -46,6 +46,10 @@ class LoRALinear(nn.Module):
             A 不能也是零：那样 A、B 的梯度都是零，永远学不动。
     """
 
+    original: nn.Linear
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+
     def __init__(self, original_layer: nn.Linear, r: int = 8, alpha: float = 16):
         super().__init__()
         self.r = r

@@ -45,6 +45,10 @@ class LoRALinear(nn.Module):
             A 不能也是零：那样 A、B 的梯度都是零，永远学不动。
     """
 
+    original: nn.Linear
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+
     def __init__(self, original_layer: nn.Linear, r: int = 8, alpha: float = 16):
         super().__init__()
         self.r = r
@@ -53,10 +57,11 @@ class LoRALinear(nn.Module):
 
         weight = original_layer.weight
         out_features, in_features = weight.shape
-        like_weight = {"dtype": weight.dtype, "device": weight.device}
         # 除以 √in_features，x A 的每个分量就与 x 的分量一样大，不随层的宽度变化。
-        self.lora_A = nn.Parameter(torch.randn(in_features, r, **like_weight) / in_features**0.5)
-        self.lora_B = nn.Parameter(torch.zeros(r, out_features, **like_weight))
+        self.lora_A = nn.Parameter(
+            torch.randn(in_features, r, dtype=weight.dtype, device=weight.device) / in_features**0.5
+        )
+        self.lora_B = nn.Parameter(torch.zeros(r, out_features, dtype=weight.dtype, device=weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` 的形状是 (..., in_features)，返回 (..., out_features)。"""

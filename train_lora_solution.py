@@ -79,7 +79,7 @@ def main() -> None:
         trainable_token_indices=embedding_rows(model, new_token_ids),
     )
     try:
-        model = get_peft_model(model, config)
+        model = get_peft_model(model, config)  # type: ignore[assignment]
     except ValueError as error:
         names = sorted({name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name.endswith("_proj")})
         raise UserError(
@@ -103,7 +103,7 @@ def main() -> None:
     if lora_args.merge and trainer.is_world_process_zero():
         # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
         merged_dir = Path(args.output_dir, "merged")
-        model.merge_and_unload().save_pretrained(merged_dir)
+        model.merge_and_unload().save_pretrained(merged_dir)  # type: ignore[operator]
         tokenizer.save_pretrained(merged_dir)
     report.finish(before, after, seconds)
 

@@ -114,7 +114,7 @@ def parse_arguments(
         pass
 
     # allow_abbrev=False：不然 --lr 会被当成 --lr_scheduler_type 的缩写。
-    parser = Parser((*classes, SFTArguments), add_help=False, allow_abbrev=False)
+    parser = Parser((*classes, SFTArguments), add_help=False, allow_abbrev=False)  # type: ignore[arg-type]
     parser.set_defaults(**defaults)
     if "--help_all" in argv:
         print(_help_screen(description, (*classes, TrainingDefaults), defaults))
@@ -173,7 +173,7 @@ def _help_screen(description: str, classes: Sequence[type], defaults: dict[str, 
         for item in dataclasses.fields(cls):
             if "help" not in item.metadata:
                 continue
-            default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
+            default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
             default = defaults.get(item.name, default)
             if isinstance(default, list):
                 default = " ".join(default)

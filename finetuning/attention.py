@@ -15,6 +15,7 @@
 
 import inspect
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -44,7 +45,7 @@ def per_document_attention(
     sliding_window: int | None = None,
     cu_seq_lens_q: torch.Tensor | None = None,
     max_length_q: int | None = None,
-    **kwargs: object,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """按 ``cu_seq_lens_q`` 给出的边界，一段一段地算因果注意力。
 
@@ -61,7 +62,7 @@ def per_document_attention(
     Returns:
         ``(1, T, heads, head_dim)`` 的输出，和 None（不返回注意力权重）。
     """
-    if cu_seq_lens_q is None or (sliding_window is not None and max_length_q > sliding_window):
+    if cu_seq_lens_q is None or (sliding_window is not None and cast(int, max_length_q) > sliding_window):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -72,11 +73,12 @@ def per_document_attention(
         query, key, value = (states.to(torch.get_autocast_dtype("cuda")) for states in (query, key, value))
     if device_type == "cuda" and _HAS_VARLEN and query.dtype in (torch.float16, torch.bfloat16) and dropout == 0:
         query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (T, heads, head_dim)
+        assert max_length_q is not None
         output = varlen_attn(
             query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
             scale=scaling, window_size=(-1, 0), enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
-        return output[None], None
+        return cast(torch.Tensor, output)[None], None
 
     if device_type == "cpu":
         # CPU 上短序列的 bf16 SDPA 比 fp32 慢好几倍（反向传播尤其慢），所以在 autocast 里也用 fp32 算。

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -78,7 +78,7 @@ def generate_answers(
             padding = [longest - len(prompts[index]) for index in indices]
             rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
             mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
-            generated = model.generate(
+            generated = model.generate(  # type: ignore[operator]
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
                 generation_config=GenerationConfig(
@@ -113,7 +113,7 @@ def _cut(token_ids: list[int], end_id: int, stop_ids: list[int], tokenizer: PreT
     """截到第一个停止标记；后面是成批生成时补的填充。"""
     length = next((position for position, token in enumerate(token_ids) if token in stop_ids), len(token_ids))
     ended = length < len(token_ids) and token_ids[length] == end_id
-    return Answer(tokenizer.decode(token_ids[:length]), ended)
+    return Answer(cast(str, tokenizer.decode(token_ids[:length])), ended)
 
 
 def _as_list(token_ids: int | list[int] | None) -> list[int]:

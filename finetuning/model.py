@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -61,7 +61,7 @@ def load_for_chat(name_or_path: str) -> LoadedModel:
         base_name = json.loads(config_file.read_text("utf-8"))["base_model_name_or_path"]
         base, tokenizer, _ = load_model(base_name)
         # 添过标记的基座，在这里添上了同样的标记；它们训练后的嵌入存在适配器里。
-        return LoadedModel(PeftModel.from_pretrained(base, name_or_path), tokenizer, [])
+        return LoadedModel(cast(PreTrainedModel, PeftModel.from_pretrained(base, name_or_path)), tokenizer, [])
 
 
 def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]] | None:
@@ -84,9 +84,11 @@ def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     """
     vocabulary = tokenizer.get_vocab()
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
-    new_token_ids = [tokenizer.convert_tokens_to_ids(token) for token in CHATML_TOKENS if token not in vocabulary]
+    new_tokens = [token for token in CHATML_TOKENS if token not in vocabulary]
+    new_token_ids = [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in new_tokens]
     if new_token_ids:
-        if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        embeddings: Any = model.get_input_embeddings()
+        if len(tokenizer) > embeddings.weight.shape[0]:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
         with torch.no_grad():
             # 输入与输出的嵌入共用一个矩阵（tied）时，第二次写的是同样的值。

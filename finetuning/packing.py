@@ -24,7 +24,7 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     Returns:
         None 表示可以；否则是不可以的原因。
     """
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     if "logits_to_keep" not in inspect.signature(base.forward).parameters:
         return "它的 forward 没有 logits_to_keep"
     layer_types = set(getattr(base.config.get_text_config(), "layer_types", None) or ())

@@ -3,9 +3,9 @@
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.conversations import Conversation
@@ -49,7 +49,7 @@ class Report:
         self.checked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
         step = max(1, len(data.test_conversations) // _NUM_SAMPLES)
         self.questions = [conversation[:-1] for conversation in data.test_conversations[::step][:_NUM_SAMPLES]]
-        self.trainable, self.total = count_parameters(trainer.model)
+        self.trainable, self.total = count_parameters(cast(PreTrainedModel, trainer.model))
 
     def announce(self) -> None:
         """训练之前：要做什么。"""
@@ -71,7 +71,8 @@ class Report:
 
     def evaluate(self) -> Score:
         """在检验数据上打分，并回答那几个固定的问题。"""
-        model, tokenizer = self.trainer.model, self.trainer.processing_class
+        model = cast(PreTrainedModel, self.trainer.model)
+        tokenizer = cast(PreTrainedTokenizerBase, self.trainer.processing_class)
         return Score(
             loss=mean_loss(model, self.data.test, self.trainer.data_collator),
             exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
@@ -80,7 +81,7 @@ class Report:
 
     def finish(self, before: Score, after: Score, seconds: float) -> None:
         """训练之后：同样的问题前后怎么答，各项数字，结果在哪里；写下 ``metrics.json`` 和 ``loss_curve.png``。"""
-        output_dir = Path(self.trainer.args.output_dir)
+        output_dir = Path(cast(str, self.trainer.args.output_dir))
         peak = peak_memory_mb(self.trainer.args.device)
         say("\n同样的问题，训练前后的回答")
         for question, old, new in zip(self.questions, before.samples, after.samples, strict=True):

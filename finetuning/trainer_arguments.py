@@ -11,7 +11,7 @@ from finetuning.device import best_device, bf16_is_faster, supports_tf32
 
 
 @dataclass
-class SFTArguments(TrainingDefaults, TrainingArguments):
+class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
     """字段与 ``TrainingArguments`` 完全相同；默认值以 ``TrainingDefaults`` 为先（dataclass 的继承顺序）。"""
 
     def __post_init__(self) -> None:

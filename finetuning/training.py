@@ -4,10 +4,11 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
-from transformers.trainer_callback import ProgressCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
 
 from finetuning.collator import PackedCollator, PaddedCollator
@@ -21,12 +22,26 @@ from finetuning.trainer_arguments import SFTArguments
 class Progress(ProgressCallback):
     """进度条的末尾显示损失；自带的版本每次都在进度条之间打印一行字典。"""
 
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
         if self.training_bar is not None and logs and "loss" in logs:
             self.training_bar.set_postfix_str(f"loss={float(logs['loss']):.3f}")
 
-    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs) -> None:
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """验证只要一两秒，不另画一条进度条。"""
 
 
@@ -87,7 +102,7 @@ def build_trainer(
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Progress)
     if padding_free:
-        problem = enable_packing(model, autocast=args.bf16)
+        problem = enable_packing(model, autocast=bool(args.bf16))
         if problem is None:
             trainer.data_collator = PackedCollator()
         else:
@@ -120,4 +135,4 @@ def save(trainer: Trainer) -> None:
     """把权重（safetensors）、配置和分词器存到输出目录。"""
     trainer.save_model()
     # Trainer 顺手存的训练参数是 pickle 格式；结果是可以发给别人的，里面不放要 unpickle 的东西。
-    Path(trainer.args.output_dir, "training_args.bin").unlink(missing_ok=True)
+    Path(cast(str, trainer.args.output_dir), "training_args.bin").unlink(missing_ok=True)

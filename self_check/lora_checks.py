@@ -279,7 +279,7 @@ def check_dtype_and_device(lora_class: Any) -> Diagnosis | None:
         fill_factors(trial)
         if found := output_problem(trial, numbers(*x_shape, 7).bfloat16()):
             return found
-    # meta 设备处处都有：张量只有形状、没有数值，正好用来看它们放在哪里。第一次用它，torch 要导入不少东西，所以放在最后。
+    # meta 设备处处都有：张量只有形状、没有数值，正好用来看它们放在哪里。第一次用它要导入不少东西，所以在最后。
     try:
         elsewhere = build(lora_class, Setting(7, 5, r=4, alpha=10, device="meta"))
     except (RuntimeError, TypeError, ValueError):

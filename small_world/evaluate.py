@@ -11,6 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,6 +20,7 @@ from finetuning.evaluate import exact_match
 from finetuning.quiet import quiet_libraries
 from small_world.build import DATA_DIR, MODEL_DIR
 from small_world.pretrain import build_model
+from small_world.skill import Skill
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS
 
 _BATCH_SIZE = 128
@@ -35,11 +37,11 @@ def continue_texts(
     for start in range(0, len(order), _BATCH_SIZE):
         indices = order[start : start + _BATCH_SIZE]
         batch = tokenizer([texts[i] for i in indices], padding=True, padding_side="left", return_tensors="pt")
-        output = model.generate(
+        output = model.generate(  # type: ignore[operator]
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=config
         )
         for index, token_ids in zip(indices, output[:, batch["input_ids"].shape[1] :], strict=True):
-            continuations[index] = tokenizer.decode(token_ids)
+            continuations[index] = cast(str, tokenizer.decode(token_ids))
     return continuations
 
 
@@ -47,11 +49,8 @@ def probe_knowledge(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[float, int, dict[str, tuple[int, int]]]:
     """知识探针：（答对的比例，探针个数，{技能: (答对, 总数)}）。"""
-    probes = [
-        (skill.name, start, completion)
-        for skill in (*RELATIONS, *IN_CONTEXT_SKILLS)
-        for start, completion in skill.probes()
-    ]
+    skills: tuple[Skill, ...] = (*RELATIONS, *IN_CONTEXT_SKILLS)
+    probes = [(skill.name, start, completion) for skill in skills for start, completion in skill.probes()]
     longest = max(len(tokenizer(completion, add_special_tokens=False)["input_ids"]) for *_, completion in probes)
     written = continue_texts(model, tokenizer, [start for _, start, _ in probes], longest)
     right: Counter[str] = Counter()

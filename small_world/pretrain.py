@@ -142,7 +142,7 @@ def main() -> None:
         pad_token_id=tokenizer.pad_token_id,
         do_sample=False,
     )
-    model.to(torch.bfloat16).save_pretrained(MODEL_DIR)
+    model.to(torch.bfloat16).save_pretrained(MODEL_DIR)  # type: ignore[arg-type]
     result |= {"steps": arguments.steps, "tokens": arguments.steps * ROWS_PER_STEP * ROW_LENGTH}
     (arguments.work_dir / "result.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"权重在 {MODEL_DIR}：{result}")

@@ -38,7 +38,10 @@ class Exchange:
 class Skill(Protocol):
     """每项技能都会这四件事。"""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """技能名，如 ``"首都"``。"""
+        ...
 
     def exchanges(self) -> Iterator[list[Exchange]]:
         """每次给出一组说法不同、意思相同的问答（同一个事实、同一个答案）。"""
