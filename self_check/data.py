@@ -19,14 +19,13 @@ DATA = Exercise(
         "学的段，标签就是 id；不学的段，标签是同样个数的 IGNORE_INDEX。\n"
         "先假设只有一条 assistant 的消息，在纸上写出四段各自的标签，再套上对所有消息的循环。",
     ),
-    start="这里还没有写。打开 tutorial.ipynb 的“标签掩码”一节，看懂例子，再来完成 SFTDataset._format_conversation。",
+    start="这里还没有写。先读 SFTDataset._format_conversation 的说明，看懂里面的例子，再来完成它。",
     learnt=(
         "你学到了：微调时模型看得见整段对话，但只学它自己要说的话，包括“说完了”这个信号；"
         "其余的标签是 -100，不计入损失。"
     ),
     next_steps=(
-        "回到 tutorial.ipynb，用你写的 SFTDataset 训练模型；",
-        "或者直接训练：uv run python train_sft_solution.py",
+        "训练：uv run python train_sft_solution.py",
         "选做 TODO 2，手写 LoRA：uv run python lora_exercise.py",
     ),
 )
