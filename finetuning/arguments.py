@@ -37,7 +37,7 @@ class ModelArguments:
 class DataArguments:
     """数据"""
 
-    train_file: str = option(EMBEDDED_TRAIN_FILE, "训练数据：.jsonl/.json/.parquet/.csv 文件，或 hub 数据集 owner/name")
+    train_file: str = option(EMBEDDED_TRAIN_FILE, "训练数据：.jsonl/.json/.parquet 文件，或 hub 数据集 owner/name")
     validation_file: str | None = option(None, "验证数据：每轮（epoch）之后算一次损失；自带数据默认用 data/dev.jsonl")
     test_file: str | None = option(
         None, "检验数据；自带数据默认用 data/test.jsonl，自己的数据默认从训练数据里留出一部分"
