@@ -165,6 +165,11 @@ class Relation:
                     yield start, completion
 
 
+def rows_by_value(entities_of: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """把“值 → 用空格隔开的主体”展开成（主体，值）的行。"""
+    return tuple((entity, value) for value, entities in entities_of.items() for entity in entities.split())
+
+
 def check_relation(relation: Relation) -> list[str]:
     """一张表在写法上的毛病，空列表表示没有；测试会对每张表运行它。"""
     problems = []

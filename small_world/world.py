@@ -41,8 +41,3 @@ def subjects() -> tuple[Subject, ...]:
         for entity in relation.entities:
             found[relation.kind, entity].append(relation)
     return tuple(Subject(kind, entity, tuple(relations)) for (kind, entity), relations in found.items())
-
-
-def number_of_facts() -> int:
-    """表里的事实条数，加上算出来的知识（加减、比较等）里的探针数。"""
-    return sum(len(relation.rows) for relation in RELATIONS)

@@ -1,6 +1,6 @@
 """动物：类别、食物、住处、腿数、怎样出生、本领、特征、叫声。"""
 
-from small_world.skill import Ask, Relation
+from small_world.skill import Ask, Relation, rows_by_value
 
 _BY_CLASS = {
     "哺乳动物": "狗 猫 牛 羊 马 猪 兔子 老虎 狮子 狼 狐狸 猎豹 大象 长颈鹿 斑马 袋鼠 骆驼 梅花鹿 "
@@ -161,16 +161,11 @@ _SOUNDS = (
 )
 
 
-def _rows(by_value: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """把“值 → 用空格隔开的动物”展开成（动物，值）。"""
-    return tuple((animal, value) for value, animals in by_value.items() for animal in animals.split())
-
-
 CLASS = Relation(
     name="动物类别",
     kind="动物",
     columns=("animal", "class_"),
-    rows=_rows(_BY_CLASS),
+    rows=rows_by_value(_BY_CLASS),
     statements=(
         "{animal}是{class_}。",
         "{animal}属于{class_}。",
@@ -207,7 +202,7 @@ FOOD = Relation(
     name="动物食物",
     kind="动物",
     columns=("animal", "food"),
-    rows=_rows(_BY_FOOD),
+    rows=rows_by_value(_BY_FOOD),
     statements=(
         "{animal}吃{food}。",
         "{animal}主要吃{food}。",
@@ -244,7 +239,7 @@ HOME = Relation(
     name="动物住处",
     kind="动物",
     columns=("animal", "home"),
-    rows=_rows(_BY_HOME),
+    rows=rows_by_value(_BY_HOME),
     statements=(
         "{animal}生活在{home}。",
         "{animal}住在{home}。",
@@ -281,7 +276,7 @@ LEGS = Relation(
     name="动物腿数",
     kind="动物",
     columns=("animal", "legs"),
-    rows=_rows(_BY_LEGS),
+    rows=rows_by_value(_BY_LEGS),
     statements=(
         "{animal}有{legs}条腿。",
         "{animal}一共有{legs}条腿。",
@@ -316,7 +311,7 @@ BIRTH = Relation(
     name="胎生卵生",
     kind="动物",
     columns=("animal", "birth"),
-    rows=_rows(_BY_BIRTH),
+    rows=rows_by_value(_BY_BIRTH),
     statements=(
         "{animal}是{birth}动物。",
         "{animal}是{birth}的。",

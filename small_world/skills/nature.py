@@ -1,6 +1,6 @@
 """自然：植物的类别、味道、食用部分和花期，事物的颜色，化学元素、行星、节气。"""
 
-from small_world.skill import Ask, Relation
+from small_world.skill import Ask, Relation, rows_by_value
 
 _BY_CATEGORY = {
     "水果": "苹果 香蕉 梨 桃子 葡萄 西瓜 草莓 樱桃 橙子 橘子 柠檬 荔枝 龙眼 芒果 菠萝 石榴 柿子 杏子 李子 "
@@ -93,18 +93,13 @@ _BY_SEASON = {
 }
 
 
-def _rows(by_value: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """把“值 → 用空格隔开的事物”展开成（事物，值）。"""
-    return tuple((thing, value) for value, things in by_value.items() for thing in things.split())
-
-
-_TERMS = tuple(term for term, _ in _rows(_BY_SEASON))
+_TERMS = tuple(term for term, _ in rows_by_value(_BY_SEASON))
 
 CATEGORY = Relation(
     name="植物类别",
     kind="事物",
     columns=("plant", "category"),
-    rows=_rows(_BY_CATEGORY),
+    rows=rows_by_value(_BY_CATEGORY),
     statements=(
         "{plant}属于{category}。",
         "{plant}属于{category}这一类。",
@@ -141,7 +136,7 @@ TASTE = Relation(
     name="味道",
     kind="事物",
     columns=("thing", "taste"),
-    rows=_rows(_BY_TASTE),
+    rows=rows_by_value(_BY_TASTE),
     statements=(
         "{thing}是{taste}的。",
         "{thing}的味道是{taste}的。",
@@ -178,7 +173,7 @@ COLOUR = Relation(
     name="颜色",
     kind="事物",
     columns=("thing", "colour"),
-    rows=_rows(_BY_COLOUR),
+    rows=rows_by_value(_BY_COLOUR),
     statements=(
         "{thing}是{colour}的。",
         "{thing}的颜色是{colour}。",
@@ -215,7 +210,7 @@ PART = Relation(
     name="食用部分",
     kind="事物",
     columns=("plant", "part"),
-    rows=_rows(_BY_PART),
+    rows=rows_by_value(_BY_PART),
     statements=(
         "吃{plant}，吃的是它的{part}。",
         "我们吃的是{plant}的{part}。",
@@ -251,7 +246,7 @@ BLOOM = Relation(
     name="花期",
     kind="事物",
     columns=("flower", "season"),
-    rows=_rows(_BY_BLOOM),
+    rows=rows_by_value(_BY_BLOOM),
     statements=(
         "{flower}在{season}开放。",
         "{season}来了，{flower}开了。",
@@ -384,7 +379,7 @@ TERM_SEASON = Relation(
     name="节气季节",
     kind="节气",
     columns=("term", "season"),
-    rows=_rows(_BY_SEASON),
+    rows=rows_by_value(_BY_SEASON),
     statements=(
         "{term}是{season}的节气。",
         "{term}这个节气在{season}。",
