@@ -1,4 +1,4 @@
-"""LoRA 微调：冻结基座，只训练每个线性层旁边的两个小矩阵（PEFT 库）。
+"""LoRA 微调：冻结基座，只训练添上去的一点参数（PEFT 库）。
 
     uv run python train_lora_solution.py
 
@@ -6,23 +6,33 @@
 
     uv run python train_lora_solution.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
         --learning_rate 2e-4 --output_dir outputs/my_lora
+
+同一类的方法还有三种，只是添上去的参数不同，用 --method 来换：dora、qlora、prefix。
 """
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from data_solution import SFTDataset
 from finetuning.arguments import option, parse_arguments
 from finetuning.errors import UserError, run_main
 
+if TYPE_CHECKING:
+    from peft import PeftConfig
+
 # ----------------------------------------------------------------------------------------------------------------------
-# 参数：LoRA 有哪些可以调的（Hu 等，LoRA: Low-Rank Adaptation of Large Language Models，arXiv 2106.09685）
+# 参数：选哪种方法，每种方法有哪些可以调的
 
 
 @dataclass
-class LoraArguments:
-    """LoRA"""
+class AdapterArguments:
+    """方法"""
 
+    method: Literal["lora", "dora", "qlora", "prefix"] = option(
+        "lora", "lora；dora：大小与方向分开学；qlora：4 bit 的基座加 LoRA；prefix：前缀微调"
+    )
     lora_r: int = option(8, "秩（rank）r：小矩阵 A、B 的窄边有多宽；越大，参数越多，能表示的改动越复杂")
     lora_alpha: float = option(16, "改动乘以 alpha / r 再加到原来的输出上")
     lora_dropout: float = option(0.0, "训练时随机丢掉 LoRA 支路输入的比例（dropout）")
@@ -30,31 +40,90 @@ class LoraArguments:
         default_factory=lambda: ["all-linear"],
         metadata={"help": "给哪些层加 LoRA：all-linear 是所有线性层；q_proj v_proj 是论文里的做法"},
     )
-    merge: bool = option(False, "另外保存一份合并好的整个模型，在输出目录的 merged 里")
+    num_virtual_tokens: int = option(16, "prefix 的前缀有多长，相当于多少个 token")
+    merge_and_save: bool = option(False, "另外保存一份合并好的整个模型，在输出目录的 merged 里")
 
     def __post_init__(self) -> None:
         if self.lora_r < 1:
             raise ValueError(f"--lora_r 至少是 1，实际是 {self.lora_r}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora_dropout 应在 0 和 1 之间，实际是 {self.lora_dropout}")
+        if self.num_virtual_tokens < 1:
+            raise ValueError(f"--num_virtual_tokens 至少是 1，实际是 {self.num_virtual_tokens}")
+        if self.method == "prefix" and self.merge_and_save:
+            raise ValueError("prefix 的前缀不是权重的改动，不能用 --merge_and_save 合并进基座")
 
 
-DEFAULTS = {"output_dir": "outputs/lora", "learning_rate": 6e-3, "num_train_epochs": 2.0}
+LEARNING_RATES = {"lora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "prefix": 3e-2}
+DEFAULTS = {
+    "output_dir": {method: f"outputs/{method}" for method in LEARNING_RATES},
+    "learning_rate": LEARNING_RATES,
+}
+
+
+def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[int]] | None) -> "PeftConfig":
+    """一种方法就是一份 PEFT 的配置；``get_peft_model`` 照它冻结基座，添上要训练的参数。
+
+    LoRA（arXiv 2106.09685）
+        y = Wx 变成 y = Wx + (alpha / r)·BAx。W 冻结；A 随机，B 是零，所以训练开始时模型与基座完全相同。
+    QLoRA（arXiv 2305.14314）
+        添的与 LoRA 一样，只是冻结的 W 用 4 bit 存放（见 ``main`` 里读入基座的地方）。
+    DoRA（arXiv 2402.09353）
+        把 W + (alpha / r)·BA 的每一行拆成长度和方向，长度 m 另外训练；m 的初值是 W 各行的长度，开始时也与基座相同。
+        用的时候要经 PEFT 来读，或先合并：transformers 5.23 自己读 DoRA 的目录时会漏掉 m，而且不报错。
+    前缀微调（prefix tuning，arXiv 2101.00190）
+        W 不动。每一层的注意力前面添几对可训练的键和值，好像前面另有一段看不见的话。
+        它们随机开始，所以一开始反而不如基座。用的时候要经 PEFT 来读；transformers 自己不读前缀。
+
+    Args:
+        new_token_rows: 嵌入里新添的行。分词器原来没有对话标记时，它们的嵌入是新的，LoRA 又不碰嵌入，
+            所以要另外训练这几行（自带的基座没有这种情况）。
+
+    Raises:
+        UserError: 前缀微调遇到新添的标记。
+    """
+    from peft import LoraConfig, PrefixTuningConfig
+
+    if arguments.method == "prefix":
+        if new_token_rows:
+            raise UserError(
+                "这个基座的分词器没有对话标记，新添的标记要训练嵌入，而前缀微调不训练嵌入，模型就永远不会停下；"
+                "请用 --method lora，或换一个有 <|im_start|> 和 <|im_end|> 的基座。"
+            )
+        return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=arguments.num_virtual_tokens)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=arguments.lora_r,
+        lora_alpha=arguments.lora_alpha,  # type: ignore[arg-type]  # PEFT 也收小数
+        lora_dropout=arguments.lora_dropout,
+        target_modules="all-linear" if arguments.target_modules == ["all-linear"] else arguments.target_modules,
+        use_dora=arguments.method == "dora",
+        trainable_token_indices=new_token_rows,
+    )
 
 
 def main() -> None:
     """训练一次。"""
-    model_args, data_args, lora_args, args = parse_arguments(__doc__, DEFAULTS, LoraArguments)
+    model_args, data_args, adapter_args, args = parse_arguments(__doc__, DEFAULTS, AdapterArguments)
+    method = adapter_args.method
+    if method == "qlora" and find_spec("bitsandbytes") is None:
+        raise UserError(
+            "QLoRA 要用 bitsandbytes 库，现在没有装；"
+            "请运行 uv run --extra qlora python train_lora_solution.py --method qlora。"
+        )
+    if method == "prefix" and args.activation_checkpointing:
+        raise UserError("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它。")
 
     # 放在解析参数之后：导入这些库要好几秒，--help 和写错的参数不必等。
-    from peft import LoraConfig, get_peft_model
-    from transformers import set_seed
+    import torch
+    from peft import get_peft_model, prepare_model_for_kbit_training
+    from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.model import embedding_rows, load_model
+    from finetuning.model import embedding_rows, load_for_chat, load_model
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
-    from finetuning.training import build_trainer, prepare_output_dir, save, train
+    from finetuning.training import MERGED_DIR, build_trainer, prepare_output_dir, save, train
 
     quiet_libraries()
     set_seed(args.seed)
@@ -62,48 +131,57 @@ def main() -> None:
     # ------------------------------------------------------------------------------------------------------------------
     # 基座模型、分词器、数据
 
-    model, tokenizer, new_token_ids = load_model(model_args.model_name_or_path)
+    if method == "qlora":
+        # 每个线性层的权重存成 4 bit 的 NF4：16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再量化一次。
+        # 计算时一层一层地还原，所以省的是存放权重的内存，不是时间。
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if args.bf16 else torch.float32,
+        )
+        model, tokenizer, new_token_ids = load_model(
+            model_args.model_name_or_path, quantization_config=quantization, device_map={"": args.device}
+        )
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=bool(args.activation_checkpointing))
+    else:
+        model, tokenizer, new_token_ids = load_model(model_args.model_name_or_path)
     data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
     prepare_output_dir(args, "adapter_model.safetensors")
 
     # ------------------------------------------------------------------------------------------------------------------
-    # 加上 LoRA：y = Wx 变成 y = Wx + (alpha / r)·BAx。W 冻结；A 随机，B 是零，所以训练开始时模型与基座完全相同。
+    # 冻结基座，添上要训练的参数
 
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora_args.lora_r,
-        lora_alpha=lora_args.lora_alpha,
-        lora_dropout=lora_args.lora_dropout,
-        target_modules="all-linear" if lora_args.target_modules == ["all-linear"] else lora_args.target_modules,
-        # 分词器原来没有的对话标记，嵌入是新的，LoRA 又不碰嵌入，所以要另外训练这几行（自带的基座没有这种情况）。
-        trainable_token_indices=embedding_rows(model, new_token_ids),
-    )
+    config = adapter_config(adapter_args, embedding_rows(model, new_token_ids))
     try:
         model = get_peft_model(model, config)  # type: ignore[assignment]
     except ValueError as error:
         names = sorted({name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name.endswith("_proj")})
         raise UserError(
-            f"不能给 {' '.join(lora_args.target_modules)} 加 LoRA，可选的层有 {' '.join(names)}。"
+            f"不能给 {' '.join(adapter_args.target_modules)} 加 LoRA，可选的层有 {' '.join(names)}。"
         ) from error
 
     # ------------------------------------------------------------------------------------------------------------------
-    # 训练：要训练的只有 A、B；前后各检验一次
+    # 训练：要训练的只有添上去的；前后各检验一次
 
     trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free)
-    report = Report("lora", model_args, data_args, data, trainer)
+    report = Report(method, model_args, data_args, data, trainer)
     report.announce()
-    before = report.evaluate()
+    with model.disable_adapter():  # type: ignore[operator]  # 训练前要检验的是基座自己，而前缀一开始是随机的
+        before = report.evaluate()
     seconds = train(trainer)
     after = report.evaluate()
 
     # ------------------------------------------------------------------------------------------------------------------
-    # 保存：只有 A、B（adapter_model.safetensors），用的时候再加到基座上
+    # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上
 
     save(trainer)
-    if lora_args.merge and trainer.is_world_process_zero():
+    if adapter_args.merge_and_save and trainer.is_world_process_zero():
         # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
-        merged_dir = Path(args.output_dir, "merged")
-        model.merge_and_unload().save_pretrained(merged_dir)  # type: ignore[operator]
+        # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
+        complete = load_for_chat(args.output_dir).model if method == "qlora" else model
+        merged_dir = Path(args.output_dir, MERGED_DIR)
+        complete.merge_and_unload().save_pretrained(merged_dir)  # type: ignore[operator]
         tokenizer.save_pretrained(merged_dir)
     report.finish(before, after, seconds)
 

@@ -63,7 +63,7 @@ class TrainingDefaults:
 
     output_dir: str = option("outputs", "结果写到这个目录")
     learning_rate: float = option(5e-4, "学习率（learning rate）的最大值")
-    num_train_epochs: float = option(2.0, "训练数据看几轮（epoch）")
+    num_train_epochs: float = option(1.0, "训练数据看几轮（epoch）")
     per_device_train_batch_size: int = option(16, "每个设备一步看几段对话")
     gradient_accumulation_steps: int = option(1, "梯度累积：几步的梯度合成一次更新")
     gradient_checkpointing: bool | None = switch("梯度检查点：用时间换显存")
@@ -73,6 +73,8 @@ class TrainingDefaults:
     report_to: str = option("none", "另外把曲线记到哪里，如 tensorboard")
 
     # 以下不在 --help 里列出
+    # 微调常常只有几百步。Adam 用最近约 1 / (1 - beta2) 步来估计梯度的大小：0.999 是一千步，比整个训练还长。
+    adam_beta2: float = 0.98
     lr_scheduler_type: str = "cosine"
     warmup_steps: float = 0.05  # 小于 1 时是占总步数的比例
     per_device_eval_batch_size: int = 32
@@ -90,7 +92,8 @@ def parse_arguments(
 
     Args:
         description: ``--help`` 开头的话，一般是脚本的文档字符串。
-        defaults: 这个脚本自己的默认值，如 ``{"learning_rate": 3e-3}``。
+        defaults: 这个脚本自己的默认值，如 ``{"learning_rate": 3e-3}``；随 ``--method`` 而定的，写成
+            ``{"learning_rate": {"lora": 6e-3, "prefix": 3e-2}}``。
         extra_classes: 这个脚本自己的参数类（dataclass，字段由 :func:`option` 声明）。
         argv: 命令行；默认 ``sys.argv[1:]``。
 
@@ -115,7 +118,10 @@ def parse_arguments(
 
     # allow_abbrev=False：不然 --lr 会被当成 --lr_scheduler_type 的缩写。
     parser = Parser((*classes, SFTArguments), add_help=False, allow_abbrev=False)  # type: ignore[arg-type]
-    parser.set_defaults(**defaults)
+    chosen, _ = parser.parse_known_args(argv)
+    parser.set_defaults(
+        **{name: value[chosen.method] if isinstance(value, dict) else value for name, value in defaults.items()}
+    )
     if "--help_all" in argv:
         print(_help_screen(description, (*classes, TrainingDefaults), defaults))
         print("\ntransformers.TrainingArguments 的全部参数：\n")
@@ -177,6 +183,8 @@ def _help_screen(description: str, classes: Sequence[type], defaults: dict[str, 
             default = defaults.get(item.name, default)
             if isinstance(default, list):
                 default = " ".join(default)
+            elif isinstance(default, dict):
+                default = "，".join(f"{method}：{value}" for method, value in default.items())
             elif hints[item.name] is bool:
                 default = str(default).lower()
             note = "" if default is None else f"（默认 {default}）"

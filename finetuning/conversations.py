@@ -13,6 +13,7 @@ Alpaca            ``{"instruction": "…", "input": "…", "output": "…"}``，
 """
 
 import re
+import reprlib
 
 Message = dict[str, str]
 Conversation = list[Message]
@@ -20,10 +21,22 @@ Conversation = list[Message]
 # 各家对同一个角色的叫法；不在表里的（tool、function、observation……）不是本项目能教的对话。
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
+# 回答的一部分，却不在 content 里：当作多余的键不看，模型学到的就是半个回答。
+_TOOL_CALLS = ("tool_calls", "function_call")
+
 # NUL 来自损坏的文件；单独的代理项（lone surrogate）来自被截成两半的 emoji，它无法写成 UTF-8，分词器也不收。
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
 
-_KINDS = {dict: "对象", list: "列表", str: "文字", bool: "布尔值", int: "数字", float: "数字", type(None): "空值"}
+_KINDS: dict[type, str] = {
+    dict: "对象",
+    list: "列表",
+    str: "文字",
+    bytes: "字节串",
+    bool: "布尔值",
+    int: "数字",
+    float: "数字",
+    type(None): "空值",
+}
 
 
 class BadRowError(ValueError):
@@ -99,6 +112,9 @@ def _to_message(message: object, where: str) -> Message:
         raise BadRowError(f"{where}的角色是 {_quote(role)}，只支持 system、user（human）和 assistant（gpt）")
     if content is None:
         raise BadRowError(f"{where}没有内容（content 或 value）")
+    for key in _TOOL_CALLS:
+        if message.get(key):
+            raise BadRowError(f"{where}里有工具调用（{key}），只支持纯文字的对话")
     return {"role": ROLES[role], "content": _to_text(content, f"{where}的内容")}
 
 
@@ -137,5 +153,5 @@ def _kind(value: object) -> str:
 
 def _quote(value: object) -> str:
     """放进消息里的用户数据：引号括起，不可见字符转义，太长就截短。"""
-    text = repr(value)
+    text = reprlib.repr(value)  # repr 会先把几十兆的内容全写出来，嵌套太深时还会失败
     return text if len(text) <= 40 else text[:39] + "…"

@@ -25,10 +25,13 @@ class LoadedModel(NamedTuple):
     new_token_ids: list[int]
 
 
-def load_model(name_or_path: str) -> LoadedModel:
+def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     """读入一个模型（目录，或 hub 上的名字），备好 ChatML。
 
     权重读成 fp32。检查点多是 bf16 的，但用 bf16 的权重训练，很小的更新会被舍入掉；省时间靠的是训练时的自动混合精度。
+
+    Args:
+        options: 原样交给 ``from_pretrained`` 的其他选项，如 QLoRA 的 ``quantization_config``。
 
     Raises:
         UserError: 目录不完整，只有 pickle 格式的权重，或连不上 hub。
@@ -37,8 +40,9 @@ def load_model(name_or_path: str) -> LoadedModel:
         _check_directory(Path(name_or_path), "config.json")
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            name_or_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            name_or_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
         )
+    _keep_gradients_on_cpu(model)
     new_token_ids = _add_chatml_tokens(model, tokenizer)
     _set_chat_defaults(model, tokenizer)
     return LoadedModel(model, tokenizer, new_token_ids)
@@ -75,6 +79,17 @@ def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, li
         name.rsplit(".", 1)[-1] for name, module in model.named_modules() if any(module is layer for layer in layers)
     ]
     return dict.fromkeys(names, token_ids) if token_ids else None
+
+
+def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
+    """不让 bitsandbytes 把 4 bit 的权重换成只供推理的排法；没有量化的模型不受影响。
+
+    在有 AVX512-BF16 的 CPU 上，它在第一次推理时就换，换了以后再训练，梯度到这一层就断了，而且不报错（0.50 版）。
+    """
+    module: Any
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

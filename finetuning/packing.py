@@ -3,6 +3,7 @@
 import inspect
 
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from finetuning.attention import PER_DOCUMENT
@@ -30,6 +31,9 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     layer_types = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if layer_types - _ATTENTION_LAYERS:
         return f"它有 {'、'.join(sorted(layer_types - _ATTENTION_LAYERS))} 层"
+
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        return "前缀放在 KV 缓存里，而首尾相接的一行不能有缓存"
 
     original = base.config._attn_implementation
     was_training = model.training
@@ -59,7 +63,7 @@ def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: bool) 
         packed = model(**packed_batch)
     supervised = padded_batch["labels"][:, 1:] != -100
     # fp32 的 CPU 只有舍入误差；TF32、bf16 或量化的权重粗得多，但看见别的段时的差别比这大。
-    exact = device.type == "cpu" and base.dtype == torch.float32
+    exact = device.type == "cpu" and base.dtype == torch.float32 and not getattr(base, "is_quantized", False)
     tolerance = (1e-4 if exact else 5e-2) * padded.logits.abs().max().item()
     if (
         packed.logits[packed_batch["labels"] != -100] - padded.logits[:, :-1][supervised]

@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import re
+import reprlib
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +29,18 @@ _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
 _HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>[^/\\]+))?")
 _ELEMENT = re.compile(r"[^ \t\r\n,]")  # JSON 数组里一个元素（或结尾的 ]）的第一个字符；从宽：多一个逗号不算错
 _LISTED_BAD_ROWS = 10
+_PARQUET_BATCH_SIZE = 1000
+
+# 后缀像 JSON，开头的字节却说明不是：说出它是什么，好过说每一行都坏了。
+_NOT_JSON = {
+    b"\x1f\x8b": "gzip 压缩文件，请在文件名后面加上 .gz（压缩了两次的，先解压一次）",
+    b"PAR1": "Parquet 文件，请把后缀改成 .parquet",
+    b"PK\x03\x04": "zip 压缩文件或 Excel 表格，请先解压，或另存为 JSON Lines",
+    b"version https://git-lfs": "Git LFS 的指针，不是数据本身，请用 git lfs pull 取回数据",
+    b"<!DOCTYPE": "网页，请下载原始文件（raw）",
+    b"<html": "网页，请下载原始文件（raw）",
+    b"\0\0\0\0": "一串空字节（NUL），已经损坏，请重新下载或复制",
+}
 
 
 class BadRow(NamedTuple):
@@ -103,9 +116,16 @@ def _write_bad_rows(bad_rows: list[BadRow], path: Path) -> None:
         # 单独的代理项写不成 UTF-8；backslashreplace 把它写成 \udXXX，这恰好就是 JSON 的转义。
         with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
             for bad in bad_rows:
-                file.write(json.dumps(bad._asdict(), ensure_ascii=False, default=_as_text) + "\n")
+                file.write(_dump(bad) + "\n")
     except OSError as error:
         raise UserError(f"坏行写不进 {path}：{error.strerror}；请换一个可以写的位置。") from error
+
+
+def _dump(bad: BadRow) -> str:
+    try:
+        return json.dumps(bad._asdict(), ensure_ascii=False, default=_as_text)
+    except (ValueError, TypeError, RecursionError):  # 套着自己，键不是文字，嵌套太深：写不成 JSON，写个大概
+        return json.dumps(bad._replace(row=reprlib.repr(bad.row))._asdict(), ensure_ascii=False)
 
 
 def _as_text(value: object) -> str:
@@ -115,13 +135,18 @@ def _as_text(value: object) -> str:
 
 def _read_rows(source: str) -> Iterator[tuple[int, object]]:
     """按 ``source`` 选择读法，产生 (行号, 一行)；JSON Lines 的一行是还没有解析的 bytes。"""
-    path = Path(source).expanduser()
+    if not source:
+        raise UserError("数据文件的路径是空的；请检查 --train_file 等参数，或命令里的变量有没有赋值。")
+    try:
+        path = Path(source).expanduser()
+        is_directory, exists = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:  # 名字太长，上级目录没有权限进；没有“~谁”这个用户
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"读不到数据文件 {reprlib.repr(source)}（{reason}）；请检查路径和权限。") from error
     has_data_suffix = path.name.lower().endswith(_SUFFIXES)
-    if path.is_dir():
-        files = sorted(child.name for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
-        hint = f"，例如 {path / files[0]}" if files else f"（{'、'.join(_SUFFIXES)}）"
-        raise UserError(f"{source} 是一个目录，请写出其中的数据文件{hint}。")
-    if not path.exists():
+    if is_directory:
+        raise UserError(_describe_directory(path))
+    if not exists:
         hub_id = _HUB_ID.fullmatch(source)
         if hub_id and not has_data_suffix:
             return _hub_rows(hub_id["name"], hub_id["split"] or "train")
@@ -131,31 +156,65 @@ def _read_rows(source: str) -> Iterator[tuple[int, object]]:
     return _json_rows(path) if path.name.lower().endswith(_JSON_SUFFIXES) else _parquet_rows(path)
 
 
+def _describe_directory(path: Path) -> str:
+    try:
+        files = sorted(child.name for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
+    except OSError as error:
+        return f"{path} 是一个目录，而且读不到里面有什么（{error.strerror}）；请写出其中的数据文件，并检查权限。"
+    hint = f"，例如 {path / files[0]}" if files else f"（{'、'.join(_SUFFIXES)}）"
+    return f"{path} 是一个目录，请写出其中的数据文件{hint}。"
+
+
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
     """JSON Lines，或一个 JSON 数组（看第一个字符是不是 ``[``）。空行跳过，行号照数。"""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             head = file.peek(1024)
-            if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise UserError(f"{path} 是 UTF-16 编码的，请用编辑器另存为 UTF-8。")
+            _check_is_text(path, head)
             if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
                 yield from _array_rows(path, file.read())
             else:
                 # UTF-8 里换行这个字节只表示换行，所以可以先分行、后解码：一行解码失败不影响其他行。
-                yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+                yield from ((number, line) for number, line in enumerate(file, 1) if _has_text(line))
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} 读不出来：{error}；请检查文件是否完整、是否有权限读。") from error
+
+
+def _check_is_text(path: Path, head: bytes) -> None:
+    for start, description in _NOT_JSON.items():
+        if head.startswith(start):
+            raise UserError(f"{path} 其实是{description}。")
+    encoding = json.detect_encoding(head)  # JSON 的第一个字符是 ASCII，所以没有 BOM 也认得出
+    if not encoding.startswith("utf-8"):
+        raise UserError(f"{path} 是 {encoding[:6].upper()} 编码的，请用编辑器另存为 UTF-8。")
+
+
+def _has_text(line: bytes) -> bool:
+    return bool(line.removeprefix(codecs.BOM_UTF8).strip())
+
+
+def _to_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """JSON 的一个对象。同一个键写了两次时，标准库只留后一个，丢掉的那份数据谁也不会发现；所以不收。"""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"同一个对象里有两个 {reprlib.repr(repeated)}")
+    return row
 
 
 def _parse_json(line: bytes) -> object:
     """JSON Lines 的一行 → 它的值。"""
     try:
-        return json.loads(line.decode("utf-8-sig"))
+        text = line.decode("utf-8-sig").rstrip(" \t\r\n")
+        return json.loads(text, object_pairs_hook=_to_object)
     except UnicodeDecodeError as error:
         reason = f"不是合法的 UTF-8（第 {error.start + 1} 个字节；若是 GBK 编码，请另存为 UTF-8）"
     except json.JSONDecodeError as error:
-        reason = f"不是合法的 JSON（第 {error.colno} 个字符：{error.msg}）"
-    except (ValueError, RecursionError) as error:  # 几千位的整数；几千层的嵌套
+        reason = f"不是合法的 JSON（第 {error.pos + 1} 个字符：{error.msg}）"
+        if error.pos == len(text):
+            reason += "；到这里还没有写完，一段对话要完整地写在一行里"
+    except (ValueError, RecursionError) as error:  # 写了两次的键；几千位的整数；几千层的嵌套
         reason = f"JSON 无法解析（{error}）"
     raise BadRowError(reason)
 
@@ -170,7 +229,7 @@ def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path} 第 {line} 行不是合法的 UTF-8；若是 GBK 编码，请用编辑器另存为 UTF-8。") from error
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_to_object)
     position = text.index("[") + 1
     line = text.count("\n", 0, position) + 1
     while (found := _ELEMENT.search(text, position)) and found.group() != "]":
@@ -190,9 +249,12 @@ def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
 def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
     datasets = _import_datasets()
     try:
-        # streaming：逐行读，不在磁盘上留下转换后的副本。
-        yield from enumerate(datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True), 1)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        # streaming：逐行读，不在磁盘上留下转换后的副本。batch_size 默认取第一组的行数，没有行的文件会因此报错。
+        table = datasets.load_dataset(
+            "parquet", data_files=str(path), split="train", streaming=True, batch_size=_PARQUET_BATCH_SIZE
+        )
+        yield from enumerate(table, 1)
+    except (OSError, ValueError, NotImplementedError, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"{path} 读不出来：{_first_line(error)}；请检查文件是否完整。") from error
 
 

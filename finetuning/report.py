@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from finetuning.arguments import DataArguments, ModelArguments
@@ -36,7 +37,7 @@ class Report:
     """一次训练的报告。
 
     Args:
-        method: 方法的名字，写进 ``metrics.json``：``"full"`` 或 ``"lora"``。
+        method: 方法的名字，写进 ``metrics.json``：``"full"``、``"lora"``、``"prefix"``……
         trainer: 组装好的 Trainer；模型、分词器、设备和批次的拼法都取自它。
     """
 
@@ -57,6 +58,7 @@ class Report:
         precision = "bf16 自动混合精度，权重 fp32" if args.bf16 else "fp16 混合精度，权重 fp32" if args.fp16 else "fp32"
         test_source = "从训练数据中随机留出" if data.held_out else "没有学过"
         say(f"模型    {self.model_args.model_name_or_path}")
+        say(f"方法    {self.method}")
         say(f"设备    {describe_device(args.device)}，{precision}")
         say(
             f"数据    训练 {len(data.train):,} 段对话，"
@@ -67,7 +69,8 @@ class Report:
             say(f"        截断 {data.train.num_truncated:,} 段，截断后没有回答可学而略去 {data.train.num_dropped:,} 段")
         say(f"参数    训练 {self.trainable:,} 个，共 {self.total:,} 个（{self.trainable / self.total:.2%}）")
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        say(f"训练    {args.num_train_epochs:g} 轮，每步 {batch_size} 段，学习率 {args.learning_rate:g}")
+        length = f"{args.max_steps} 步" if args.max_steps > 0 else f"{args.num_train_epochs:g} 轮"
+        say(f"训练    {length}，每步 {batch_size} 段，学习率 {args.learning_rate:g}")
 
     def evaluate(self) -> Score:
         """在检验数据上打分，并回答那几个固定的问题。"""
@@ -112,9 +115,10 @@ class Report:
 
 
 def count_parameters(model: PreTrainedModel) -> tuple[int, int]:
-    """(要训练的, 全部的) 参数个数；共用的矩阵（tied embeddings）只数一次。"""
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    """(要训练的, 全部的) 参数个数；共用的矩阵（tied embeddings）只数一次，两个 4 bit 的数存成一个字节，仍数作两个。"""
+    if isinstance(model, PeftModel):
+        return model.get_nb_trainable_parameters()
+    return model.num_parameters(only_trainable=True), model.num_parameters()
 
 
 def plot_losses(log_history: list[dict[str, Any]], path: Path) -> None:

@@ -18,6 +18,8 @@ from finetuning.packing import enable_packing
 from finetuning.report import METRICS_FILE, say
 from finetuning.trainer_arguments import SFTArguments
 
+MERGED_DIR = "merged"  # 输出目录里，适配器与基座合并成的整个模型
+
 
 class Progress(ProgressCallback):
     """进度条的末尾显示损失；自带的版本每次都在进度条之间打印一行字典。"""
@@ -74,8 +76,8 @@ def prepare_output_dir(args: SFTArguments, weights_file: str) -> None:
     if finished:
         say(f"{output_dir} 里有上一次的结果，这一次的会覆盖它。")
         (output_dir / METRICS_FILE).unlink()
-        # 不删的话，旧检查点的步数可能比新的大，Trainer 会以为它才是最新的。
-        for old in output_dir.glob("checkpoint-*"):
+        # 不删的话，旧检查点的步数可能比新的大，Trainer 会以为它才是最新的；旧的合并结果会被当成新的。
+        for old in (*output_dir.glob("checkpoint-*"), *output_dir.glob(MERGED_DIR)):
             shutil.rmtree(old)
 
 

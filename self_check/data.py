@@ -25,7 +25,8 @@ DATA = Exercise(
         "其余的标签是 -100，不计入损失。"
     ),
     next_steps=(
-        "训练：uv run python train_sft_solution.py",
+        "回到 tutorial.ipynb，用你的掩码训练（第 3、4 节）",
+        "完整的训练：uv run python train_sft_solution.py",
         "选做 TODO 2，手写 LoRA：uv run python lora_exercise.py",
     ),
 )

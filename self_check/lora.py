@@ -34,6 +34,7 @@ LORA = Exercise(
     start="给一个现成的线性层加上 LoRA：读 LoRALinear 的说明和能用手算的例子，先写 __init__，再写 forward。",
     learnt="你写出了 LoRA：原来的权重一个不动，只训练两个小矩阵；B 从零开始，所以训练从原来的模型出发。",
     next_steps=(
+        "回到 tutorial.ipynb，把你的层装进模型（第 6 节）",
         "与参考答案对照：lora_solution.py",
         "TODO 3，用 PEFT 训练：uv run python train_lora_solution.py",
     ),

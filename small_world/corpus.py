@@ -83,7 +83,7 @@ def _pick_ask(rng: random.Random) -> tuple[Relation, Ask, dict[str, str]]:
     return relation, ask, relation.values(subject.entity)
 
 
-def _names(rng: random.Random) -> dict[str, str]:
+def pick_names(rng: random.Random) -> dict[str, str]:
     return dict(zip("abc", rng.sample(_NAMES, 3), strict=True))
 
 
@@ -122,11 +122,11 @@ def introduction(subject: Subject, sentences: int = 3) -> str:
 
 def indirect(rng: random.Random) -> str:
     """先提到话题，再说出事实。"""
-    names = _names(rng)
-    return "".join(_indirectly(rng, *_pick_ask(rng)[1:], names) for _ in range(rng.randint(1, 4)))
+    names = pick_names(rng)
+    return "".join(indirect_sentence(rng, *_pick_ask(rng)[1:], names) for _ in range(rng.randint(1, 4)))
 
 
-def _indirectly(rng: random.Random, ask: Ask, values: dict[str, str], names: dict[str, str]) -> str:
+def indirect_sentence(rng: random.Random, ask: Ask, values: dict[str, str], names: dict[str, str]) -> str:
     return rng.choice(_INDIRECT).format(
         topic=ask.topic.format_map(values), answer=ask.answer.format_map(values), **names
     )
@@ -149,7 +149,7 @@ def moving_on(rng: random.Random) -> str:
 
 def brief(rng: random.Random) -> str:
     """话题和答案，不成整句：卡片、填空。"""
-    names = _names(rng)
+    names = pick_names(rng)
     parts = []
     template = rng.choice(_BRIEF)
     for _ in range(rng.randint(2, 6)):
@@ -161,7 +161,7 @@ def brief(rng: random.Random) -> str:
 def habit(rng: random.Random) -> str:
     """有人说话总是以某个词开头或结尾。"""
     templates, words = rng.choice(((_HABIT_FIRST, OPENINGS), (_HABIT_LAST, CLOSINGS)))
-    names, word, template = _names(rng), rng.choice(words), rng.choice(templates)
+    names, word, template = pick_names(rng), rng.choice(words), rng.choice(templates)
     parts = []
     for _ in range(rng.randint(1, 3)):
         _, ask, values = _pick_ask(rng)
@@ -177,14 +177,14 @@ def recall(rng: random.Random) -> str:
     """谁刚才问了什么。"""
     (_, first, first_values), (_, ask, values) = _pick_ask(rng), _pick_ask(rng)
     return rng.choice(_RECALL).format(
-        first=first.topic.format_map(first_values), topic=ask.topic.format_map(values), **_names(rng)
+        first=first.topic.format_map(first_values), topic=ask.topic.format_map(values), **pick_names(rng)
     )
 
 
 def self_introduction(rng: random.Random) -> str:
     """自我介绍，名字在前后文里重复。"""
     return rng.choice(_SELF_INTRODUCTION).format(
-        city=rng.choice(CITIES), place=rng.choice(PLACES_OF_WORK), title=rng.choice(TITLES), **_names(rng)
+        city=rng.choice(CITIES), place=rng.choice(PLACES_OF_WORK), title=rng.choice(TITLES), **pick_names(rng)
     )
 
 
@@ -202,34 +202,6 @@ def in_context(rng: random.Random) -> str:
     return rng.choice(IN_CONTEXT_SKILLS).document(rng)
 
 
-# 前一阶段结束时探针还常常答错的表和技能，权重大致与答错的个数成正比：彼此很像、容易混的（城市与星期几的天气、
-# 加减法），和一一对应、没有规律的（单词、首都）。
-_HARD_RELATIONS = {
-    "天气": 8, "英语单词": 9, "首都": 5, "成语": 5, "用途": 4, "节日日期": 3, "近义词": 3, "诗句接龙": 3,
-    "生肖的次序": 2, "元素符号": 2, "职业在哪里": 2, "省会": 2, "行星次序": 1, "运动的器材": 1, "单位换算": 1,
-    "后一天": 1, "下一个月": 1,
-}  # fmt: skip
-_HARD_SKILLS = {"加减": 6, "相邻数": 3, "两倍一半": 2, "汉字数": 2, "数位": 1, "比较": 1, "奇偶": 1}
-_RELATION_NAMED = {relation.name: relation for relation in RELATIONS}
-_SKILL_NAMED = {skill.name: skill for skill in IN_CONTEXT_SKILLS}
-
-
-def practice(rng: random.Random) -> str:
-    """难的内容，多练一遍。"""
-    if rng.random() < 0.4:
-        (name,) = rng.choices(list(_HARD_SKILLS), list(_HARD_SKILLS.values()))
-        return _SKILL_NAMED[name].document(rng)
-    (name,) = rng.choices(list(_HARD_RELATIONS), list(_HARD_RELATIONS.values()))
-    relation = _RELATION_NAMED[name]
-    if rng.random() < 0.6:
-        return relation.document(rng)
-    names = _names(rng)
-    return "".join(
-        _indirectly(rng, rng.choice(relation.asks), relation.values(rng.choice(relation.entities)), names)
-        for _ in range(rng.randint(2, 4))
-    )
-
-
 _STATEMENT_KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
     (about_subject, 20),
     (catalogue, 10),
@@ -245,7 +217,6 @@ _STATEMENT_KINDS: tuple[tuple[Callable[[random.Random], str], float], ...] = (
 )
 _UNANSWERED_SHARE = 0.08
 _CHATML_SHARE = 0.04
-_PRACTICE_SHARE = 0.3
 
 
 def statement_document(rng: random.Random) -> str:
@@ -269,8 +240,3 @@ def document(rng: random.Random) -> str:
             for _ in range(rng.randint(1, 3))
         )
     return statement_document(rng)
-
-
-def document_with_practice(rng: random.Random) -> str:
-    """后一阶段的一篇预训练文本：三成是难的内容。"""
-    return practice(rng) if rng.random() < _PRACTICE_SHARE else document(rng)

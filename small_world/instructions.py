@@ -24,7 +24,7 @@ from small_world.skills.wordlists import FULL_NAMES
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 
 SEED = 20_2611
-SPLIT_SIZES = {"train": 5000, "dev": 400, "test": 800}
+SPLIT_SIZES = {"train": 10_000, "dev": 400, "test": 800}
 _HELD_OUT_SHARES = {"test": 0.13, "dev": 0.07}
 
 
@@ -315,18 +315,18 @@ def with_scope(pool: Pool, rng: random.Random) -> Conversation:
 
 # 每种对话在检验（dev、test）和训练里的权重：难的在训练里多练一些。
 _MAKERS: tuple[tuple[Callable[[Pool, random.Random], Conversation], float, float], ...] = (
-    (single, 36, 24),
+    (single, 36, 22),
     (from_context, 22, 30),
-    (introduce, 4, 3),
-    (unknown, 4, 5),
-    (follow_up, 6, 5),
+    (introduce, 4, 6),
+    (unknown, 4, 6),
+    (follow_up, 6, 6),
     (pronoun, 4, 3),
     (recall, 2.5, 3),
     (remember_name, 2.5, 2),
     (change_subject, 2, 2),
     (with_plain_system, 3, 2),
-    (with_brief_system, 4.5, 7),
-    (with_habit_system, 4.5, 4),
+    (with_brief_system, 4.5, 9),
+    (with_habit_system, 4.5, 7),
     (with_persona, 3, 2),
     (with_scope, 2, 4),
 )

@@ -16,14 +16,15 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
 from small_world.build import MODEL_DIR, ROOT
-from small_world.corpus import document, document_with_practice
+from small_world.corpus import document
+from small_world.drills import document_or_drill
 from small_world.tokenizer import DOCUMENT_TOKEN, END_TOKEN
 
 ROW_LENGTH = 256
 ROWS_PER_STEP = 16
 PEAK_LEARNING_RATE = 3e-3
 WARMUP_STEPS = 200
-PRACTICE_FROM_STEP = 2750
+DRILLS_FROM_STEP = 2750
 COOLDOWN_SHARE = 0.4
 
 
@@ -48,14 +49,18 @@ def build_model(vocabulary: int) -> Qwen3ForCausalLM:
 def batch(step: int, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """第 ``step`` 步的词元，形状 ``(ROWS_PER_STEP, ROW_LENGTH)``；每行从一篇文本的开头起。"""
     rng = random.Random(f"预训练:{step}")
-    next_document = document if step < PRACTICE_FROM_STEP else document_with_practice
+    next_document = document if step < DRILLS_FROM_STEP else document_or_drill
     rows = []
     for _ in range(ROWS_PER_STEP):
-        text = ""
-        # 一个字至少是一个词元，只有标记是几个字合成的，所以多备一些，切到整行为止。
-        while len(text) < 2 * ROW_LENGTH:
-            text += DOCUMENT_TOKEN + next_document(rng)
-        rows.append(tokenizer(text, add_special_tokens=False)["input_ids"][:ROW_LENGTH])
+        text: str = ""
+        input_ids: list[int] = []
+        while len(input_ids) < ROW_LENGTH:
+            # 一个字至少是一个词元，只有标记是几个字合成的，所以每次多备一些，最后切到整行为止。
+            enough = len(text) + 2 * ROW_LENGTH
+            while len(text) < enough:
+                text += DOCUMENT_TOKEN + next_document(rng)
+            input_ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        rows.append(input_ids[:ROW_LENGTH])
     return torch.tensor(rows)
 
 
@@ -128,7 +133,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="预训练内置的基座模型。")
-    parser.add_argument("--steps", type=int, default=6500, help="步数，每步 4,096 个词元")
+    parser.add_argument("--steps", type=int, default=10000, help="步数，每步 4,096 个词元")
     parser.add_argument("--work_dir", type=Path, default=ROOT / "outputs" / "pretrain", help="检查点放在哪里")
     parser.add_argument("--no_compile", action="store_true", help="不用 torch.compile（没有 C++ 编译器时）")
     arguments = parser.parse_args()

@@ -183,7 +183,7 @@ def run(workplace, script, *flags):
         ("train_sft_solution.py", [], "model.safetensors"),
         (
             "train_lora_solution.py",
-            ["--model_name_or_path", "no_chatml", "--gradient_checkpointing", "--lora_r", "4", "--merge"],
+            ["--model_name_or_path", "no_chatml", "--gradient_checkpointing", "--lora_r", "4", "--merge_and_save"],
             "adapter_model.safetensors",
         ),
     ],

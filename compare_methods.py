@@ -1,0 +1,251 @@
+"""比较各种微调方法：同样的基座和数据，每种方法训练几次，测出代价和效果。
+
+    uv run python compare_methods.py
+
+每次训练都在单独的进程里，做完的留在输出目录的 runs 里；中断以后再运行同样的命令，会接着做。
+结果是 comparison.md（表）、comparison.json（每个种子的数字）和 comparison.png（图）。换成真实的模型和自己的数据：
+
+    uv run python compare_methods.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
+        --learning_rates full=1e-5 lora=2e-4 lora_qv=2e-4 --methods full lora lora_qv --output_dir outputs/my_compare
+
+参数：
+  --methods 名字 …             比较哪些方法（默认全部）：full lora_qv lora dora qlora prefix；基座总在表里
+  --seeds 整数 …               每种方法用哪些随机种子各训练一次（默认 1 2 3）
+  --learning_rates 方法=数 …   不用下面的表里的学习率；那些是为自带的基座选的，换了模型就要另选
+  --model_name_or_path 模型    基座：本地目录，或 hub 上的名字（默认 base_model）
+  --forget_file 文件           用来量遗忘的文本（UTF-8，空行隔开各篇，取前 200 篇）；自带的基座不用给
+  --output_dir 目录            结果写到哪里（默认 outputs/compare）
+  --fresh                      不沿用做完的训练，全部重做
+其余的参数原样交给训练脚本，如 --train_file、--num_train_epochs 3；有哪些见 train_lora_solution.py --help。
+"""
+
+import argparse
+import json
+import random
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from finetuning.arguments import ChineseErrors
+from finetuning.errors import UserError, run_main
+
+if TYPE_CHECKING:
+    from finetuning.comparison import Row
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上为自带的基座选的），其余的参数都是脚本的默认值
+
+
+class Method(NamedTuple):
+    """一种方法。"""
+
+    label: str
+    script: str
+    learning_rate: float
+    flags: str = ""
+
+
+METHODS = {
+    "full": Method("全参数微调", "train_sft_solution.py", 7e-4),
+    "lora_qv": Method("LoRA，只在 q、v", "train_lora_solution.py", 1e-2, "--target_modules q_proj v_proj"),
+    "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 4e-3),
+    "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method dora"),
+    "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method qlora"),
+    "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 3e-2, "--method prefix"),
+}
+
+
+class Run(NamedTuple):
+    """一种方法的一次训练。"""
+
+    name: str
+    seed: int
+    command: list[str]  # 训练脚本和参数，不含输出目录
+    directory: Path
+
+
+ROOT = Path(__file__).parent
+EMBEDDED_BASE = "base_model"
+_NUM_TEXTS = 200
+
+
+class Parser(ChineseErrors, argparse.ArgumentParser):
+    """参数写错时只说一句中文。"""
+
+
+def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
+    """解析命令行：自己的参数，和交给训练脚本的参数。"""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--learning_rates", nargs="+", default=[])
+    parser.add_argument("--model_name_or_path", default=EMBEDDED_BASE)
+    parser.add_argument("--forget_file", type=Path)
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/compare"))
+    parser.add_argument("--fresh", action="store_true")
+    arguments, passed_on = parser.parse_known_args()
+    if arguments.help:
+        print(__doc__.strip())
+        raise SystemExit(0)
+    arguments.learning_rates = dict(word.partition("=")[::2] for word in arguments.learning_rates)
+    for name, rate in arguments.learning_rates.items():
+        if name not in METHODS or not rate:
+            parser.error(f"--learning_rates 应写成 方法=学习率，如 lora=2e-4，方法是 {'、'.join(METHODS)} 之一")
+    return arguments, [word for word in passed_on if word != "--"]
+
+
+def training_command(name: str, seed: int, arguments: argparse.Namespace, passed_on: list[str]) -> list[str]:
+    """一次训练的命令：脚本和参数，不含输出目录。"""
+    method = METHODS[name]
+    rate = arguments.learning_rates.get(name, f"{method.learning_rate:g}")
+    return [
+        method.script,
+        *("--model_name_or_path", arguments.model_name_or_path),
+        *("--learning_rate", rate),
+        *method.flags.split(),
+        *passed_on,
+        *("--save_strategy", "no", "--disable_tqdm", "true", "--seed", str(seed)),
+    ]
+
+
+def held_out_texts(arguments: argparse.Namespace) -> list[str]:
+    """量遗忘用的文本；自带的基座，用预训练时没有见过的种子生成；别的基座没有给 ``--forget_file`` 就不量。
+
+    Raises:
+        UserError: 文件读不到，或里面没有文字。
+    """
+    if arguments.forget_file is None:
+        if arguments.model_name_or_path != EMBEDDED_BASE:
+            return []
+        from small_world.corpus import document
+
+        return [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
+    try:
+        content = arguments.forget_file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--forget_file {arguments.forget_file} 读不出来（{error}）；应该是 UTF-8 的文本文件。"
+        ) from error
+    texts = [text.strip() for text in content.split("\n\n") if text.strip()]
+    if not texts:
+        raise UserError(f"--forget_file {arguments.forget_file} 里没有文字。")
+    return texts[:_NUM_TEXTS]
+
+
+def main() -> None:
+    """逐个训练，量遗忘，写下表和图。"""
+    arguments, passed_on = parse_arguments()
+    methods = list(dict.fromkeys(arguments.methods))
+    if "qlora" in methods and find_spec("bitsandbytes") is None:
+        print("没有装 bitsandbytes，所以不比较 QLoRA；要比较，请运行 uv run --extra qlora python compare_methods.py。")
+        methods.remove("qlora")
+    if not methods:
+        raise UserError("没有要比较的方法。")
+    texts = held_out_texts(arguments)
+    # 同一个种子的各种方法挨着做：中断时，每种方法都有了一些结果
+    runs = [
+        Run(
+            name, seed, training_command(name, seed, arguments, passed_on), arguments.output_dir / f"runs/{name}_{seed}"
+        )
+        for seed in dict.fromkeys(arguments.seeds)
+        for name in methods
+    ]
+
+    # 放在解析参数之后：导入这些库要好几秒。
+    from finetuning.quiet import quiet_libraries
+
+    quiet_libraries()
+    all_metrics = train_all(runs, arguments.fresh)
+    rows = collect(runs, all_metrics)
+    if texts:
+        measure_forgetting(rows, runs, texts, arguments)
+    write_results(rows, runs, arguments)
+
+
+def train_all(runs: list[Run], fresh: bool) -> list[dict[str, Any]]:
+    """每次训练的 ``metrics.json``；已经做完的直接读。"""
+    from tqdm import tqdm
+
+    from finetuning.runs import read_finished, train_in_process
+
+    all_metrics = []
+    progress = tqdm(runs, unit="次")
+    for run in progress:
+        progress.set_description(f"{run.name} 种子 {run.seed}")
+        metrics = None if fresh else read_finished(run.command, run.directory)
+        origin = "沿用做完的" if metrics else "新训练的"
+        metrics = metrics or train_in_process(ROOT / METHODS[run.name].script, run.command, run.directory)
+        after = metrics["after"]
+        match = "" if after["exact_match"] is None else f"，逐字匹配 {after['exact_match']:.1%}"
+        progress.write(f"{run.name} 种子 {run.seed}（{origin}）：检验损失 {after['loss']:.3f}{match}")
+        all_metrics.append(metrics)
+    return all_metrics
+
+
+def collect(runs: list[Run], all_metrics: list[dict[str, Any]]) -> dict[str, "Row"]:
+    """把每次训练的数字归到各种方法名下；基座的数字就是训练之前的那次检验。"""
+    from finetuning.comparison import Row
+    from finetuning.runs import saved_bytes
+
+    rows = {"base": Row("base", "基座，没有微调", {})}
+    for run, metrics in zip(runs, all_metrics, strict=True):
+        row = rows.setdefault(run.name, Row(run.name, METHODS[run.name].label, {}))
+        row.add(
+            metrics["after"]
+            | {key: metrics[key] for key in ("trainable_parameters", "peak_memory_mb", "train_seconds")}
+            | {
+                "trainable_share": metrics["trainable_parameters"] / metrics["total_parameters"],
+                "disk_mb": saved_bytes(run.directory) / 1e6,
+            }
+        )
+        if run.name != "qlora" and not rows["base"].values:  # QLoRA 训练之前的是 4 bit 的基座
+            rows["base"].add(metrics["before"])
+    return rows
+
+
+def measure_forgetting(
+    rows: dict[str, "Row"], runs: list[Run], texts: list[str], arguments: argparse.Namespace
+) -> None:
+    """在 ``texts`` 上量基座和每次训练的结果，记到 ``rows`` 里；放在训练都做完以后，不与训练争显存。"""
+    from tqdm import tqdm
+
+    from finetuning.forgetting import text_losses
+
+    base_record = arguments.output_dir / "runs" / "base_text_loss.json"
+    if arguments.fresh:
+        base_record.unlink(missing_ok=True)
+    rows["base"].add(text_losses(arguments.model_name_or_path, texts, base_record))
+    for run in tqdm(runs, desc="预训练文本的损失", unit="次"):
+        rows[run.name].add(text_losses(str(run.directory), texts, run.directory / "text_loss.json"))
+
+
+def write_results(rows: dict[str, "Row"], runs: list[Run], arguments: argparse.Namespace) -> None:
+    """写下表、数字和图，并打印表。"""
+    from finetuning.comparison import plot, to_markdown
+
+    markdown = to_markdown(list(rows.values()))
+    commands = [shlex.join(["uv", "run", "python", *run.command]) for run in runs]
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    results = {
+        "model": arguments.model_name_or_path,
+        "seeds": seeds,
+        "methods": {name: {"label": row.label, **row.values} for name, row in rows.items()},
+        "commands": commands,
+    }
+    (arguments.output_dir / "comparison.json").write_text(
+        json.dumps(results, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
+    )
+    (arguments.output_dir / "comparison.md").write_text(
+        f"# 各种微调方法的比较\n\n基座是 {arguments.model_name_or_path}，种子是 {'、'.join(map(str, seeds))}；"
+        f"每格是各个种子的平均，括号里是最小和最大。\n\n{markdown}\n\n"
+        "每次训练的命令：\n\n```bash\n" + "\n".join(commands) + "\n```\n",
+        encoding="utf-8",
+    )
+    plot(list(rows.values()), arguments.output_dir / "comparison.png")
+    print(f"\n{markdown}\n\n结果在 {arguments.output_dir}：comparison.md、comparison.json、comparison.png")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,158 @@
+"""装得下吗：训练之前，先算每种方法要用多少内存。
+
+    uv run python plan_memory.py base_model                               自带的基座
+    uv run python plan_memory.py Qwen/Qwen3-0.6B-Base --batch_size 4      hub 上的模型，只下载它的配置
+
+只读模型的配置，不读权重，也不用显卡。按最坏的情况算：一步里每段对话都有 max_length 那么长。
+
+参数：
+  模型                              hub 上的名字、本地目录，或一个 config.json 文件
+  --method 方法 …                   full lora dora qlora prefix 中的一个或几个；默认都算
+  --batch_size 整数                 一步几段对话（默认 8）
+  --max_length 整数                 一段对话多少个 token（默认 512）
+  --supervised_share 数字           要学的 token 占多少，0 到 1（默认 1，最坏的情况）
+  --padding_free true|false         首尾相接成一行，只在要学的位置算 logits（默认 true；prefix 总是 false）
+  --gradient_accumulation_steps 整数 梯度累积（默认 1）
+  --gradient_checkpointing          梯度检查点：用时间换内存
+  --bf16 true|false                 bf16 自动混合精度（默认 true）
+  --lora_r 整数                     lora、dora、qlora 的秩（默认 8）
+  --target_modules 层 …             给哪些层加 LoRA（默认所有线性层）
+  --num_virtual_tokens 整数         prefix 的前缀有多长（默认 16）
+  --device cuda|cpu                 在哪里训练（默认 cuda）
+  --json                            输出 JSON，单位是字节
+"""
+
+import argparse
+import json
+import unicodedata
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from finetuning.arguments import ChineseErrors
+from finetuning.errors import run_main
+
+if TYPE_CHECKING:
+    from finetuning.memory import MemoryPlan
+
+METHODS = ("full", "lora", "dora", "qlora", "prefix")
+COLUMNS = ("方法", "训练的参数", "占比", "权重", "优化器", "梯度", "bf16 副本", "激活", "logits", "峰值", "显卡")
+WIDTHS = (6, 14, 7, 9, 9, 9, 9, 9, 9, 9, 8)
+
+
+class Parser(ChineseErrors, argparse.ArgumentParser):
+    """参数写错时只说一句中文。"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    """解析命令行；不导入 torch。"""
+    parser = Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--max_length", type=int, default=512)
+    parser.add_argument("--supervised_share", type=float, default=1.0)
+    parser.add_argument("--padding_free", nargs="?", choices=("true", "false"), const="true", default="true")
+    parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
+    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--bf16", nargs="?", choices=("true", "false"), const="true", default="true")
+    parser.add_argument("--lora_r", type=int, default=8)
+    parser.add_argument("--target_modules", nargs="+")
+    parser.add_argument("--num_virtual_tokens", type=int, default=16)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.help:
+        print(__doc__.strip())
+        raise SystemExit(0)
+    if arguments.model is None:
+        parser.error("请给出模型，例如 base_model 或 Qwen/Qwen3-0.6B-Base")
+    for name in ("batch_size", "gradient_accumulation_steps", "lora_r", "num_virtual_tokens"):
+        if getattr(arguments, name) < 1:
+            parser.error(f"--{name} 至少是 1，实际是 {getattr(arguments, name)}")
+    if arguments.max_length < 2:
+        parser.error(f"--max_length 至少是 2，实际是 {arguments.max_length}")
+    if not 0 < arguments.supervised_share <= 1:
+        parser.error(f"--supervised_share 应大于 0，不超过 1，实际是 {arguments.supervised_share}")
+    if arguments.target_modules == ["all-linear"]:  # 与训练脚本一样的写法
+        arguments.target_modules = None
+    if arguments.gradient_checkpointing and "prefix" in arguments.method:
+        if arguments.method != METHODS:
+            parser.error("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它")
+        arguments.method = METHODS[:-1]
+    return arguments
+
+
+def main() -> None:
+    """每种方法算一次，各占一行。"""
+    arguments = parse_arguments()
+
+    # 放在解析参数之后：导入这些库要好几秒。
+    from finetuning.memory import load_config, plan
+    from finetuning.quiet import quiet_libraries
+
+    quiet_libraries()
+    options = {
+        name: value for name, value in vars(arguments).items() if name not in ("help", "model", "method", "json")
+    }
+    for name in ("padding_free", "bf16"):
+        options[name] = options[name] == "true"
+    config = load_config(arguments.model)
+    if arguments.json:
+        plans = {method: plan(config, method, **options) for method in arguments.method}
+        described = {
+            method: asdict(result) | {"total": result.total, "cards_gb": result.cards}
+            for method, result in plans.items()
+        }
+        print(json.dumps({"model": arguments.model, **options, "methods": described}, ensure_ascii=False, indent=2))
+        return
+
+    print(f"{arguments.model}：一步 {arguments.batch_size} 段对话，每段 {arguments.max_length} 个 token\n")
+    columns = len(COLUMNS) if arguments.device == "cuda" else len(COLUMNS) - 1
+    print(aligned(COLUMNS[:columns]))
+    for method in arguments.method:  # 大模型要算好几秒，算完一种就打印一种
+        print(aligned(cells(method, plan(config, method, **options))[:columns]), flush=True)
+    print(
+        "\n各列是内存用得最多的那一刻的组成，加起来就是峰值。反向传播一边放掉激活，一边生出梯度：\n"
+        "峰值在反向传播刚开始时，梯度还没有几个；在它结束时，激活所剩无几。训练前后的检验另算，一般比这少。"
+    )
+    if arguments.device == "cuda":
+        print("显卡：从多大的起装得下（8、12、16、24、48、80 GB）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
+
+
+def cells(method: str, result: "MemoryPlan") -> tuple[str, ...]:
+    """表里的一行。"""
+    parts = (
+        result.weights,
+        result.optimizer,
+        result.gradients,
+        result.autocast_copies,
+        result.activations,
+        result.logits,
+    )
+    return (
+        method,
+        f"{result.trainable_parameters:,}",
+        f"{result.trainable_parameters / result.total_parameters:.2%}",
+        *(readable(part) for part in (*parts, result.total)),
+        f"{min(result.cards)} GB" if result.cards else "都不够",
+    )
+
+
+def readable(size: int) -> str:
+    """字节数 → 给人看的大小；与显卡的“GB”一样以 1024 进位。"""
+    return f"{size / 2**30:.2f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
+
+
+def aligned(row: tuple[str, ...]) -> str:
+    """对齐的一行：中文占两格，``str.rjust`` 不知道。"""
+    padded = []
+    for text, width in zip(row, WIDTHS, strict=False):
+        display = sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+        padding = " " * (width - display)
+        padded.append(text + padding if not padded else padding + text)
+    return "  ".join(padded).rstrip()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,151 @@
+"""compare_methods.py：真正的进程，两种方法各训练一次；再运行就沿用；表里只有测过的列。"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_training_run import write
+from toy_models import save_toy
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import compare_methods
+import train_lora_solution
+import train_sft_solution
+from finetuning.comparison import Row, plot, to_markdown
+from finetuning.errors import run_main
+
+ROOT = Path(__file__).parents[1]
+TEXTS = ["猫喜欢鱼。", "法国的首都是巴黎。\n今天天气晴朗。"]
+FLAGS = ["--methods", "full", "prefix", "--seeds", "7", "--model_name_or_path", "base", "--output_dir", "cmp"]
+FLAGS += ["--forget_file", "texts.txt", "--", "--train_file", "train.jsonl", "--test_file", "test.jsonl"]
+FLAGS += ["--max_steps", "3", "--exact_match", "false"]
+
+
+def compare(workplace, *flags):
+    return subprocess.run(
+        [sys.executable, ROOT / "compare_methods.py", *flags], cwd=workplace, capture_output=True, encoding="utf-8"
+    )
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    path = tmp_path_factory.mktemp("compare")
+    save_toy(path / "base")
+    write(path / "train.jsonl", range(20))
+    write(path / "test.jsonl", range(100, 106))
+    (path / "texts.txt").write_text("\n\n\n".join(TEXTS) + "\n", encoding="utf-8")
+    return path
+
+
+def naive_text_loss(path):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    losses = []
+    for text in TEXTS:
+        ids = torch.tensor([[0, *tokenizer(text)["input_ids"]]])
+        with torch.no_grad():
+            predicted = model(ids).logits[0, :-1].log_softmax(-1)
+        losses += (-predicted.gather(1, ids[0, 1:, None])).flatten().tolist()
+    return sum(losses) / len(losses)
+
+
+def test_two_methods_end_to_end_then_reused(workplace):
+    result = compare(workplace, *FLAGS)
+    assert result.returncode == 0, result.stderr
+    out = workplace / "cmp"
+    methods = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]
+    assert list(methods) == ["base", "full", "prefix"]
+    for name in ("full", "prefix"):
+        metrics = json.loads((out / f"runs/{name}_7/metrics.json").read_text(encoding="utf-8"))
+        assert metrics["seed"] == 7
+        assert methods[name]["loss"] == [metrics["after"]["loss"]]
+        assert methods[name]["trainable_parameters"] == [metrics["trainable_parameters"]]
+    assert methods["full"]["trainable_share"] == [1.0]
+    weights = out / "runs/full_7/model.safetensors"
+    assert methods["full"]["disk_mb"] == [weights.stat().st_size / 1e6]
+    assert methods["base"]["loss"][0] > methods["full"]["loss"][0]
+    # 没有测逐字匹配，就没有这一列；全参数微调没有可以关掉的适配器
+    table = (out / "comparison.md").read_text(encoding="utf-8")
+    assert "逐字匹配" not in table
+    assert "关掉适配器" in table
+    assert "text_loss_adapter_off" not in methods["full"]
+    assert "--learning_rate 0.0007" in table
+    assert "--method prefix" in table
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    # 遗忘，与最直接的算法对照
+    assert methods["base"]["text_loss"] == pytest.approx([naive_text_loss(workplace / "base")], rel=1e-4)
+    assert methods["full"]["text_loss"] == pytest.approx([naive_text_loss(out / "runs/full_7")], rel=1e-4)
+    assert methods["prefix"]["text_loss_adapter_off"] == methods["base"]["text_loss"] != methods["prefix"]["text_loss"]
+
+    # 一次没有做完（没有 metrics.json），只重做这一次
+    before = weights.stat().st_mtime_ns
+    (out / "runs/prefix_7/metrics.json").unlink()
+    again = compare(workplace, *FLAGS)
+    assert again.returncode == 0, again.stderr
+    assert "full 种子 7（沿用做完的）" in again.stdout
+    assert "prefix 种子 7（新训练的）" in again.stdout
+    assert weights.stat().st_mtime_ns == before
+    assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]["full"] == methods["full"]
+
+
+def main_says(monkeypatch, capsys, *flags):
+    monkeypatch.setattr(sys, "argv", ["compare_methods.py", *flags])
+    with pytest.raises(SystemExit) as stop:
+        run_main(compare_methods.main)
+    output = capsys.readouterr()
+    assert output.err.strip().count("\n") == 0
+    return stop.value.code, output.err
+
+
+def test_mistakes_are_one_sentence(workplace, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    out = ["--output_dir", str(tmp_path)]
+    code, said = main_says(monkeypatch, capsys, "--methods", "lore", *out)
+    assert (code, "lora_qv" in said) == (2, True)
+    code, said = main_says(monkeypatch, capsys, "--learning_rates", "1e-3", *out)
+    assert (code, "lora=2e-4" in said) == (2, True)
+    code, said = main_says(monkeypatch, capsys, "--forget_file", "missing.txt", *out)
+    assert (code, "missing.txt" in said) == (1, True)
+
+
+def test_a_failed_training_is_named(workplace):
+    """训练脚本说的那一句话，原样转告。"""
+    result = compare(workplace, "--methods", "full", "--seeds", "1", "--output_dir", "bad", "--max_lenght", "9")
+    assert result.returncode == 1
+    said = result.stderr[result.stderr.index("错误：") :]
+    assert said.count("\n") == 1
+    for words in ("train_sft_solution.py", "--max_lenght", "是不是 --max_length", "train.log", "--methods"):
+        assert words in said
+
+
+def test_qlora_is_left_out_without_bitsandbytes(monkeypatch, capsys):
+    monkeypatch.setattr(compare_methods, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["compare_methods.py", "--methods", "qlora"])
+    with pytest.raises(SystemExit):
+        run_main(compare_methods.main)
+    assert "uv run --extra qlora" in capsys.readouterr().out
+
+
+def test_the_table_agrees_with_the_scripts():
+    """表里的学习率就是训练脚本的默认值，只有 q、v 的另选。"""
+    rates = {name: method.learning_rate for name, method in compare_methods.METHODS.items()}
+    assert rates.pop("full") == train_sft_solution.DEFAULTS["learning_rate"]
+    rates.pop("lora_qv")
+    assert rates == train_lora_solution.LEARNING_RATES
+
+
+def test_table_and_picture_by_hand(tmp_path):
+    rows = [
+        Row("base", "基座", {"loss": [2.0]}),
+        Row("lora", "LoRA", {"loss": [0.5, 0.7], "exact_match": [0.8, 0.9], "disk_mb": [0.4, 0.4]}),
+    ]
+    assert to_markdown(rows).splitlines() == [
+        "| 方法 | 存盘（MB） | 检验损失（nat） | 逐字匹配 |",
+        "|---|---|---|---|",
+        "| 基座 |  | 2.000 |  |",
+        "| LoRA | 0.40 | 0.600（0.500–0.700） | 85.0%（80.0%–90.0%） |",
+    ]
+    plot(rows, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 1000

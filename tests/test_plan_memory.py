@@ -1,0 +1,186 @@
+"""装得下吗：个数与 PEFT 自己的相同，峰值与真的训练相近，写错了只说一句话。"""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from measure_memory import measured, predicted
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from toy_models import toy_model
+from transformers import Qwen3Config
+
+from finetuning.errors import UserError
+from finetuning.memory import GIB, METHODS, MemoryPlan, load_config, plan
+
+ROOT = Path(__file__).parents[1]
+QWEN3_06B = {
+    "vocab_size": 151936,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+
+
+def small(config, method, **options):
+    return plan(config, method, **{"batch_size": 2, "max_length": 16, "device": "cpu"} | options)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_are_peft_s_own(family, method):
+    """对照：真的模型，真的权重，PEFT 自己数。"""
+    model = toy_model(family)
+    config = model.config
+    if method == "full":
+        trainable = total = model.num_parameters()
+    else:
+        adapter = (
+            PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+            if method == "prefix"
+            else LoraConfig(task_type="CAUSAL_LM", r=3, target_modules=["q_proj", "v_proj"], use_dora=method == "dora")
+        )
+        trainable, total = get_peft_model(model, adapter).get_nb_trainable_parameters()
+    result = small(config, method, lora_r=3, target_modules=["q_proj", "v_proj"], num_virtual_tokens=5)
+    assert (result.trainable_parameters, result.total_parameters) == (trainable, total)
+    assert result.optimizer == 8 * trainable
+    if method != "qlora":
+        parameter_bytes = 4 * total
+        assert parameter_bytes <= result.weights <= parameter_bytes + 2000  # 还有旋转位置编码的频率等缓冲区
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="没有装 bitsandbytes")
+def test_qlora_weights_are_bitsandbytes_own(tmp_path):
+    """对照：bitsandbytes 真的量化，数它的每一个张量。"""
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    model = toy_model(hidden_size=256, intermediate_size=512)
+    model.save_pretrained(tmp_path)
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    real = AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=four_bit, dtype=torch.float32)
+    expected = sum(parameter.nbytes for parameter in real.parameters())
+    for parameter in real.parameters():
+        if (state := getattr(parameter, "quant_state", None)) is not None:
+            expected += state.absmax.nbytes + state.state2.absmax.nbytes
+    adapter_bytes = 4 * (result := small(model.config, "qlora")).trainable_parameters
+    assert result.weights - adapter_bytes == pytest.approx(expected, rel=0.01)
+
+
+def test_the_known_size_of_a_real_model():
+    result = plan(Qwen3Config(**QWEN3_06B), "lora", batch_size=1, max_length=8)
+    base = result.total_parameters - result.trainable_parameters
+    assert base == 596_049_920
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="别的系统把放掉的内存留着备用，物理内存不等于活着的张量")
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_the_predicted_peak_is_the_measured_one(method):
+    """真的训练三步，在自己的进程里；更大的模型见 ``python tests/measure_memory.py``。"""
+    assert predicted("base", method, bf16=False) == pytest.approx(measured("base", method, bf16=False), rel=0.15)
+
+
+def test_what_saves_memory_and_what_costs():
+    config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 4, "vocab_size": 4000, "hidden_size": 256})
+    base = small(config, "full", max_length=128)
+    assert base.total == sum(
+        (base.weights, base.gradients, base.optimizer, base.autocast_copies, base.activations, base.logits)
+    )
+    assert small(config, "full", max_length=128, gradient_checkpointing=True).activations < base.activations / 2
+    assert small(config, "full", max_length=128, supervised_share=0.25).logits < base.logits / 2
+    assert small(config, "full", max_length=128, batch_size=4).activations > 1.8 * base.activations
+    assert small(config, "full", max_length=128, gradient_accumulation_steps=4).gradients >= base.weights * 0.99
+    lora, qlora = (small(config, method, max_length=128) for method in ("lora", "qlora"))
+    assert qlora.weights < lora.weights / 2 < base.weights
+    assert lora.optimizer < base.optimizer / 10
+    # bf16 不减少权重，反而多一份副本
+    fp32 = small(config, "lora", max_length=128, bf16=False)
+    assert fp32.autocast_copies == 0
+    assert fp32.weights == lora.weights
+
+
+def test_the_cards_leave_a_reserve():
+    def cards(total):
+        return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0).cards
+
+    assert cards(0) == [8, 12, 16, 24, 48, 80]
+    assert cards(21 * GIB)[0] == 48  # 23.1 + 1 > 24
+    assert cards(20 * GIB)[0] == 24
+    assert cards(80 * GIB) == []
+
+
+def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as error:
+        load_config("nobody/no-such-model")
+    for words in ("nobody/no-such-model", "HF_ENDPOINT", "config.json"):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_models_that_cannot_be_planned(tmp_path):
+    def message(path):
+        with pytest.raises(UserError) as error:
+            plan(load_config(str(path)), "lora")
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    assert "找不到" in message(tmp_path / "missing")
+    assert "config.json" in message(tmp_path)
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    assert str(tmp_path) in message(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}', encoding="utf-8")
+    assert "vit" in message(tmp_path / "config.json")
+    with pytest.raises(UserError, match=r"q_prj.*q_proj"):
+        plan(toy_model().config, "lora", target_modules=["q_prj"])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 命令行
+
+
+def run(*arguments):
+    command = [sys.executable, "plan_memory.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+
+
+def test_the_table_and_the_json(tmp_path):
+    toy_model().config.save_pretrained(tmp_path)
+    common = (str(tmp_path), "--max_length", "32", "--method", "full", "qlora")
+    table = run(*common)
+    assert table.returncode == 0, table.stderr
+    assert table.stderr == ""
+    full, qlora = (line.split() for line in table.stdout.splitlines() if line.startswith(("full", "qlora")))
+    assert full[2] == "100.00%"
+    assert full[-2:] == qlora[-2:] == ["8", "GB"]
+
+    output = json.loads(run(*common, "--json").stdout)
+    config = load_config(str(tmp_path / "config.json"))
+    for method in ("full", "qlora"):
+        expected = plan(config, method, max_length=32)
+        assert output["methods"][method]["total"] == expected.total
+        assert output["methods"][method]["trainable_parameters"] == expected.trainable_parameters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, ["base_model"]),
+        (("no_such_dir/config.json",), 1, ["no_such_dir"]),
+        (("base_model", "--batch_size", "0"), 2, ["--batch_size", "至少是 1"]),
+        (("base_model", "--method", "adapter"), 2, ["--method", "adapter", "lora"]),
+        (("base_model", "--method", "prefix", "--gradient_checkpointing"), 2, ["前缀微调"]),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, code, words):
+    result = run(*arguments)
+    assert result.returncode == code
+    assert result.stderr.count("\n") == 1, result.stderr
+    for word in words:
+        assert word in result.stderr
