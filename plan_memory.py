@@ -146,7 +146,7 @@ def readable(size: int) -> str:
 
 def aligned(row: tuple[str, ...]) -> str:
     """对齐的一行：中文占两格，``str.rjust`` 不知道。"""
-    padded = []
+    padded: list[str] = []
     for text, width in zip(row, WIDTHS, strict=False):
         display = sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
         padding = " " * (width - display)

@@ -46,6 +46,8 @@ class AdapterArguments:
     def __post_init__(self) -> None:
         if self.lora_r < 1:
             raise ValueError(f"--lora_r 至少是 1，实际是 {self.lora_r}")
+        if not self.lora_alpha > 0:
+            raise ValueError(f"--lora_alpha 应该大于 0，实际是 {self.lora_alpha}")
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"--lora_dropout 应在 0 和 1 之间，实际是 {self.lora_dropout}")
         if self.num_virtual_tokens < 1:

@@ -50,6 +50,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if self.max_length < 2:
             raise ValueError(f"--max_length 至少是 2，实际是 {self.max_length}")
+        if self.max_test_prompts is not None and self.max_test_prompts < 1:
+            raise ValueError(f"--max_test_prompts 至少是 1，实际是 {self.max_test_prompts}")
         if self.train_file == EMBEDDED_TRAIN_FILE:
             self.validation_file = self.validation_file or "data/dev.jsonl"
             self.test_file = self.test_file or "data/test.jsonl"

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +40,18 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     with _explained(name_or_path):
         _check_directory(Path(name_or_path), "config.json")
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            name_or_path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name_or_path,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # 形状不同的，由 _check_weights 来说
+            **options,
         )
+    model, loading_info = loaded
+    _check_weights(name_or_path, loading_info)
+    _check_tokenizer(name_or_path, model, tokenizer)
     _keep_gradients_on_cpu(model)
     new_token_ids = _add_chatml_tokens(model, tokenizer)
     _set_chat_defaults(model, tokenizer)
@@ -55,17 +65,32 @@ def load_for_chat(name_or_path: str) -> LoadedModel:
         UserError: 同 :func:`load_model`；或者适配器的基座读不到。
     """
     config_file = Path(name_or_path, "adapter_config.json")
-    if not config_file.is_file():
+    if not os.path.isfile(config_file):  # noqa: PTH113  太长的名字，Path.is_file 会抛异常
         return load_model(name_or_path)
 
     from peft import PeftModel
 
     with _explained(name_or_path):
         _check_directory(Path(name_or_path), "adapter_config.json")
-        base_name = json.loads(config_file.read_text("utf-8"))["base_model_name_or_path"]
-        base, tokenizer, _ = load_model(base_name)
+        config = json.loads(config_file.read_text("utf-8"))
+        base_name = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+        if not isinstance(base_name, str):
+            raise UserError(f"{config_file} 里没有写基座（base_model_name_or_path）；请补上，或重新训练这个适配器。")
+        try:
+            base, tokenizer, _ = load_model(base_name)
+        except UserError as error:
+            raise UserError(f"适配器 {name_or_path} 的基座不能用：{error}") from error
         # 添过标记的基座，在这里添上了同样的标记；它们训练后的嵌入存在适配器里。
-        return LoadedModel(cast(PreTrainedModel, PeftModel.from_pretrained(base, name_or_path)), tokenizer, [])
+        try:
+            model = PeftModel.from_pretrained(base, name_or_path)
+            # 名字对不上的，上一句不收也不说（或只警告）；再读一次，看有没有。
+            missing, unexpected = model.load_adapter(name_or_path, "default")
+        except (RuntimeError, ValueError) as error:  # 形状不同；基座里没有要添 LoRA 的层
+            raise UserError(_other_base(name_or_path, base_name)) from error
+        # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
+        if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
+            raise UserError(_other_base(name_or_path, base_name))
+        return LoadedModel(cast(PreTrainedModel, model), tokenizer, [])
 
 
 def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]] | None:
@@ -133,11 +158,44 @@ def _check_directory(path: Path, config_name: str) -> None:
             raise UserError(f"找不到模型目录 {path}；请检查路径。")
         return
     if not (path / config_name).is_file():
+        if (path / "adapter_config.json").is_file():
+            raise UserError(
+                f"{path} 是适配器，不是整个模型；要接着微调，请先用 --merge_and_save 合并，再用合并好的目录。"
+            )
         raise UserError(f"{path} 不是模型目录：里面没有 {config_name}。")
     if not list(path.glob("*.safetensors")):
         raise UserError(
             f"{path} 里没有 safetensors 格式的权重；不读 pickle 格式（.bin、.pt，打开就可能执行任意代码），请先转换。"
         )
+
+
+def _check_weights(name_or_path: str, loading_info: dict[str, Any]) -> None:
+    """权重文件里缺少的矩阵，transformers 用随机数补上，只警告一句；那样训练的就不是这个模型了。"""
+    missing, mismatched = loading_info["missing_keys"], loading_info["mismatched_keys"]
+    if missing or mismatched:
+        problem = f"缺少 {min(missing)}" if missing else f"{min(mismatched)[0]} 的形状不同"
+        raise UserError(
+            f"{name_or_path} 的权重与 config.json 对不上（{problem}，共 {len(missing) + len(mismatched)} 个）；"
+            "请检查它们是不是同一个模型的，或重新下载。"
+        )
+
+
+def _check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """目录里没有分词器文件时，transformers 给一个空的；别的模型的分词器，它也照收。"""
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{name_or_path} 里没有分词器（tokenizer.json）；请把与模型一起发布的分词器文件也放进去。")
+    embeddings: Any = model.get_input_embeddings()
+    rows = embeddings.weight.shape[0]
+    # 只比原来的词表：有的模型（如 Gemma 3）另添的 token 比嵌入多，但文字里用不到它们。
+    if tokenizer.vocab_size > rows:
+        raise UserError(
+            f"{name_or_path} 的分词器有 {tokenizer.vocab_size} 个 token，模型的嵌入却只有 {rows} 行；"
+            "请换成与模型一起发布的分词器。"
+        )
+
+
+def _other_base(name_or_path: str, base_name: str) -> str:
+    return f"适配器 {name_or_path} 与基座 {base_name} 对不上：它是为别的基座训练的，或文件不完整；请检查基座的路径。"
 
 
 @contextmanager
@@ -148,9 +206,11 @@ def _explained(name_or_path: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # 文件损坏、网络不通、结构不认识……类型取决于各个库，列不全
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if Path(name_or_path).is_dir():
-            raise UserError(f"{name_or_path} 读不出来：{reason}") from error
+        first, *more = str(error).strip().splitlines() or [""]
+        # 有的异常只有一个词（KeyError），有的第一行以冒号结尾，下一行才是原因。
+        reason = f"{type(error).__name__}: {first} {more[0].strip() if first.endswith(':') and more else ''}".strip()
+        if os.path.isdir(name_or_path):  # noqa: PTH112  太长的名字，Path.is_dir 会抛异常
+            raise UserError(f"{name_or_path} 读不出来（{reason}）；请检查里面的文件是否完整，或重新下载。") from error
         raise UserError(
             f"读不到模型 {name_or_path}：当前目录（{Path.cwd()}）下没有它，也没能从 hub 得到它（{reason}）。"
             "连不上 hub 时，可以设环境变量 HF_ENDPOINT（例如 https://hf-mirror.com）改用镜像，或把模型下载下来，改写本地目录的路径。"

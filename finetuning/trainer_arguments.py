@@ -1,5 +1,6 @@
 """``transformers.TrainingArguments`` 加上本项目的默认值，以及随设备而定的选择。"""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,15 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} 至少是 1，实际是 {getattr(self, name)}")
-        if self.learning_rate < 0:
-            raise ValueError(f"--learning_rate 不能是负数，实际是 {self.learning_rate}")
+        # 写成 not … 的样子：NaN 与什么比较都是假。
+        if not 0 <= self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate 应该是有限的数，不能是负数，实际是 {self.learning_rate}")
+        if not 0 < self.num_train_epochs < math.inf:
+            raise ValueError(f"--num_train_epochs 应该大于 0，实际是 {self.num_train_epochs}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed 应该在 0 和 {2**32 - 1} 之间，实际是 {self.seed}")
+        if not self.output_dir:
+            raise ValueError("--output_dir 是空的，请写出结果放在哪个目录")
 
         # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
         self.use_cpu = self.use_cpu or best_device().type == "cpu"

@@ -74,8 +74,8 @@ def singular_values(groups: Mapping[str, Sequence[float]]) -> Figure:
     """奇异值，从大到小，除以最大的一个。"""
     figure, axes = plt.subplots(figsize=(6.5, 3.2), layout="constrained")
     for (name, values), (color, style) in zip(groups.items(), _STYLES * 3, strict=False):
-        values = np.asarray(values)
-        axes.plot(np.arange(1, len(values) + 1), values / values[0], style, color=color, label=name)
+        relative = np.asarray(values) / values[0]
+        axes.plot(np.arange(1, len(relative) + 1), relative, style, color=color, label=name)
     axes.set(xlabel="index", ylabel="singular value / largest", ylim=(0, 1.05), xscale="log")
     axes.grid(alpha=0.3)
     axes.legend()

@@ -99,5 +99,5 @@ def register_needs(shell: InteractiveShell) -> None:
                 return
         shell.run_cell(cell)
 
-    shell.register_magic_function(check, "line", "check")
-    shell.register_magic_function(needs, "cell", "needs")
+    shell.register_magic_function(check, "line", "check")  # type: ignore[arg-type]  # IPython 的注解少了一层
+    shell.register_magic_function(needs, "cell", "needs")  # type: ignore[arg-type]

@@ -9,6 +9,6 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item], total: int) -> Iterator[Item]:
+def progress(items: Iterable[Item], total: int, what: str = "训练") -> Iterator[Item]:
     """一边取 ``items``，一边显示进度。"""
-    yield from tqdm(items, total=total, desc="训练", unit="步", file=sys.stdout, leave=False, mininterval=0.5)
+    yield from tqdm(items, total=total, desc=what, unit="步", file=sys.stdout, leave=False, mininterval=0.5)

@@ -18,7 +18,7 @@ _MASKED = "border:1px dashed rgba(128,128,128,.7);opacity:.75"
 
 def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     """一个 token 的样子；换行显示成 ↵。"""
-    return tokenizer.decode([token_id]).replace("\n", "↵")
+    return str(tokenizer.decode([token_id])).replace("\n", "↵")
 
 
 def show_roles(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> HTML:
@@ -62,10 +62,10 @@ def mask_html(input_ids: Sequence[int], labels: Sequence[int], tokenizer: PreTra
         rows[-1].append(
             chip(token_text(tokenizer, token_id), _TRAINED if trained else _MASKED, f"id {token_id}，标签 {label}")
         )
-    trained = sum(label != IGNORE_INDEX for label in labels)
+    count = sum(label != IGNORE_INDEX for label in labels)
     lines = "".join(f'<div style="margin:3px 0">{"".join(row)}</div>' for row in rows)
-    masked = len(labels) - trained
-    return lines + note(f"{len(labels)} 个 token，要学 {trained} 个（绿底、下划线），其余 {masked} 个是 -100（虚线）。")
+    masked = len(labels) - count
+    return lines + note(f"{len(labels)} 个 token，要学 {count} 个（绿底、下划线），其余 {masked} 个是 -100（虚线）。")
 
 
 def show_mask(examples: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizerBase) -> HTML:

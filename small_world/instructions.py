@@ -311,6 +311,28 @@ def with_scope(pool: Pool, rng: random.Random) -> Conversation:
 
 
 # ---------------------------------------------------------------------------
+# 闲谈：身份、问候、道谢，只在训练集里
+
+
+def small_talk() -> Iterator[Conversation]:
+    """每种问法单独一次。"""
+    for questions, answer in SMALL_TALK:
+        for question in questions:
+            yield Conversation("闲谈", (f"闲谈:{answer}",), ((question, answer),))
+
+
+def with_small_talk(pool: Pool, rng: random.Random) -> Conversation:
+    """同样的闲谈，有系统提示，或接在别的问答前后。"""
+    questions, answer = rng.choice(SMALL_TALK)
+    talk = ((rng.choice(questions), answer),)
+    system = rng.choice((None, "你是一个乐于助人的助手。", "你是小世界里的中文助手。", "请认真回答每一个问题。"))
+    other = rng.choice((single, from_context))(pool, rng)
+    turns = rng.choice((talk, other.turns + talk, talk + other.turns))
+    groups = (f"闲谈:{answer}", *(other.groups if turns != talk else ()))
+    return Conversation("闲谈", groups, turns, system)
+
+
+# ---------------------------------------------------------------------------
 # 汇总
 
 # 每种对话在检验（dev、test）和训练里的权重：难的在训练里多练一些。
@@ -329,14 +351,8 @@ _MAKERS: tuple[tuple[Callable[[Pool, random.Random], Conversation], float, float
     (with_habit_system, 4.5, 7),
     (with_persona, 3, 2),
     (with_scope, 2, 4),
+    (with_small_talk, 0, 5),
 )
-
-
-def small_talk() -> Iterator[Conversation]:
-    """身份、问候和道谢，全部进训练集。"""
-    for questions, answer in SMALL_TALK:
-        for question in questions:
-            yield Conversation("闲谈", (f"闲谈:{answer}",), ((question, answer),))
 
 
 def make_splits() -> dict[str, list[Conversation]]:
