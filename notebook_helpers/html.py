@@ -21,15 +21,11 @@ def chip(text: str, style: str = "border:1px solid rgba(128,128,128,.5)", title:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """一张表；单元格里的文字会转义，已经是 HTML 的（以 ``<`` 开头、``>`` 结尾）原样放进去。"""
-
-    def cell(value: object) -> str:
-        text = str(value)
-        return text if text.startswith("<span") or text.startswith("<div") else escape(text)
-
-    head = "".join(f'<th style="text-align:left">{cell(title)}</th>' for title in header)
+    """一张表；单元格里的文字都会转义。"""
+    head = "".join(f'<th style="text-align:left">{escape(title)}</th>' for title in header)
     body = "".join(
-        "<tr>" + "".join(f'<td style="text-align:left">{cell(value)}</td>' for value in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f'<td style="text-align:left">{escape(str(value))}</td>' for value in row) + "</tr>"
+        for row in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

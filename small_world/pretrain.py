@@ -29,7 +29,7 @@ COOLDOWN_SHARE = 0.4
 
 
 def build_model(vocabulary: int) -> Qwen3ForCausalLM:
-    """Qwen3 结构的小模型，约 190 万参数。"""
+    """Qwen3 结构的小模型，约 200 万参数。"""
     torch.manual_seed(0)
     return Qwen3ForCausalLM(
         Qwen3Config(
