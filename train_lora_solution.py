@@ -12,7 +12,6 @@
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from data_solution import SFTDataset
@@ -123,9 +122,10 @@ def main() -> None:
 
     from finetuning.data import load_splits
     from finetuning.model import embedding_rows, load_for_chat, load_model
+    from finetuning.output_dir import MERGED_DIR, prepare_output_dir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
-    from finetuning.training import MERGED_DIR, build_trainer, prepare_output_dir, save, train
+    from finetuning.training import build_trainer, save, train
 
     quiet_libraries()
     set_seed(args.seed)
@@ -172,19 +172,18 @@ def main() -> None:
     with model.disable_adapter():  # type: ignore[operator]  # 训练前要检验的是基座自己，而前缀一开始是随机的
         before = report.evaluate()
     seconds = train(trainer)
-    after = report.evaluate()
 
     # ------------------------------------------------------------------------------------------------------------------
-    # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上
+    # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上；先存好，再检验
 
-    save(trainer)
+    saved_dir = save(trainer)
+    after = report.evaluate()
     if adapter_args.merge_and_save and trainer.is_world_process_zero():
         # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
         # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
-        complete = load_for_chat(args.output_dir).model if method == "qlora" else model
-        merged_dir = Path(args.output_dir, MERGED_DIR)
-        complete.merge_and_unload().save_pretrained(merged_dir)  # type: ignore[operator]
-        tokenizer.save_pretrained(merged_dir)
+        complete = load_for_chat(str(saved_dir)).model if method == "qlora" else model
+        complete.merge_and_unload().save_pretrained(saved_dir / MERGED_DIR)  # type: ignore[operator]
+        tokenizer.save_pretrained(saved_dir / MERGED_DIR)
     report.finish(before, after, seconds)
 
 

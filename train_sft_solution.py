@@ -27,9 +27,10 @@ def main() -> None:
 
     from finetuning.data import load_splits
     from finetuning.model import load_model
+    from finetuning.output_dir import prepare_output_dir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
-    from finetuning.training import build_trainer, prepare_output_dir, save, train
+    from finetuning.training import build_trainer, save, train
 
     quiet_libraries()
     set_seed(args.seed)
@@ -50,12 +51,12 @@ def main() -> None:
     report.announce()
     before = report.evaluate()
     seconds = train(trainer)
-    after = report.evaluate()
 
     # ------------------------------------------------------------------------------------------------------------------
-    # 保存：整个模型（model.safetensors），不再需要基座
+    # 保存：整个模型（model.safetensors），不再需要基座；先存好，再检验
 
     save(trainer)
+    after = report.evaluate()
     report.finish(before, after, seconds)
 
 

@@ -1,7 +1,6 @@
 """一次训练要说的话：开始前说要做什么，结束时说得到了什么；留下 ``metrics.json`` 和 ``loss_curve.png``。"""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -12,17 +11,13 @@ from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
+from finetuning.errors import say
 from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
+from finetuning.output_dir import METRICS_FILE, publish, unfinished_dir
+from finetuning.trainer_arguments import SFTArguments
 
-METRICS_FILE = "metrics.json"
 _NUM_SAMPLES = 5
 _SAMPLE_TOKENS = 64
-
-
-def say(text: str = "") -> None:
-    """打印一行；多卡训练（torchrun、accelerate launch）时只由第一个进程打印。"""
-    if os.environ.get("RANK", "0") == "0":
-        print(text, flush=True)
 
 
 class Score(NamedTuple):
@@ -84,7 +79,6 @@ class Report:
 
     def finish(self, before: Score, after: Score, seconds: float) -> None:
         """训练之后：同样的问题前后怎么答，各项数字，结果在哪里；写下 ``metrics.json`` 和 ``loss_curve.png``。"""
-        output_dir = Path(cast(str, self.trainer.args.output_dir))
         peak = peak_memory_mb(self.trainer.args.device)
         say("\n同样的问题，训练前后的回答")
         for question, old, new in zip(self.questions, before.samples, after.samples, strict=True):
@@ -94,12 +88,16 @@ class Report:
         if after.exact_match is not None:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
-        if not self.trainer.is_world_process_zero():
-            return
+        if self.trainer.is_world_process_zero():
+            self._write(before, after, seconds, peak)
+        self.trainer.accelerator.end_training()  # 有几个进程时，一起结束；不告而别，NCCL 会警告
+
+    def _write(self, before: Score, after: Score, seconds: float, peak: float) -> None:
+        args = cast(SFTArguments, self.trainer.args)
         metrics = {
             "method": self.method,
             "model": self.model_args.model_name_or_path,
-            "seed": self.trainer.args.seed,
+            "seed": args.seed,
             "trainable_parameters": self.trainable,
             "total_parameters": self.total,
             "train_seconds": round(seconds, 2),
@@ -108,10 +106,11 @@ class Report:
             "after": {"loss": after.loss, "exact_match": after.exact_match},
         }
         text = json.dumps(metrics, ensure_ascii=False, indent=2)
-        (output_dir / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
-        plot_losses(self.trainer.state.log_history, output_dir / "loss_curve.png")
-        say(f"结果在 {output_dir}：权重、分词器、{METRICS_FILE}、loss_curve.png")
-        say(f"和它聊天：uv run python chat.py {output_dir}")
+        (unfinished_dir(args) / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+        plot_losses(self.trainer.state.log_history, unfinished_dir(args) / "loss_curve.png")
+        publish(args)
+        say(f"结果在 {args.output_dir}：权重、分词器、{METRICS_FILE}、loss_curve.png")
+        say(f"和它聊天：uv run python chat.py {args.output_dir}")
 
 
 def count_parameters(model: PreTrainedModel) -> tuple[int, int]:

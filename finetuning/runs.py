@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetuning.errors import UserError
-from finetuning.report import METRICS_FILE
+from finetuning.output_dir import METRICS_FILE
 
 _COMMAND_FILE, _LOG_FILE = "command.json", "train.log"
 

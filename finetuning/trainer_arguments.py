@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from finetuning.arguments import TrainingDefaults
+from finetuning.checkpoints import is_complete, last_complete, list_checkpoints, step_of
 from finetuning.device import best_device, bf16_is_faster, supports_tf32
+from finetuning.errors import say
 
 
 @dataclass
@@ -41,9 +42,35 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         super().__post_init__()
         # 锁页内存（pinned memory）只有 CUDA 用得上，在 MPS 上会警告。
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
-        if self.resume_from_checkpoint and self.resume_from_checkpoint.lower() == "true":
-            self.resume_from_checkpoint = (
-                get_last_checkpoint(self.output_dir) if Path(self.output_dir).is_dir() else None
-            )
-            if self.resume_from_checkpoint is None:
-                raise ValueError(f"{self.output_dir} 里没有检查点（checkpoint-步数），无法接着训练")
+        # DDP 默认每步都找一遍没有用到的参数；这里训练的参数每步都用到，找只是白费时间，还会警告。
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False
+        if self.resume_from_checkpoint:
+            self.resume_from_checkpoint = str(_find_checkpoint(self.resume_from_checkpoint, Path(self.output_dir)))
+
+
+def _find_checkpoint(wanted: str, output_dir: Path) -> Path:
+    """``--resume_from_checkpoint`` 说的是哪个检查点：``true`` 是最新的一个完整的。
+
+    Raises:
+        ValueError: 没有，或不完整。
+    """
+    if wanted.lower() != "true":
+        if not Path(wanted, "trainer_state.json").is_file():
+            raise ValueError(f"{wanted} 不是检查点目录（里面没有 trainer_state.json）；请检查 --resume_from_checkpoint")
+        if not is_complete(Path(wanted)):
+            raise ValueError(f"检查点 {wanted} 不完整；请换一个更早的，或写 --resume_from_checkpoint true")
+        return Path(wanted)
+    checkpoints = list_checkpoints(output_dir)
+    if not checkpoints:
+        raise ValueError(f"{output_dir} 里没有检查点（checkpoint-步数），无法接着训练")
+    last = last_complete(output_dir)
+    if last is None:
+        raise ValueError(
+            f"{output_dir} 里没有完整的检查点（保存时被打断了），无法接着训练；"
+            "请删除这个目录，或用 --output_dir 换一个，去掉 --resume_from_checkpoint 重新开始"
+        )
+    passed_over = [path.name for path in checkpoints if step_of(path) > step_of(last)]
+    if passed_over:
+        say(f"跳过不完整的检查点 {'、'.join(passed_over)}（保存时被打断了），从 {last.name} 接着训练。")
+    return last

@@ -1,24 +1,24 @@
 """组装 ``transformers.Trainer`` 并训练。"""
 
-import shutil
 import time
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import IntervalStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy
 
+from finetuning.checkpoints import CheckpointKeeper, last_complete
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import Splits
-from finetuning.errors import UserError
+from finetuning.errors import Interrupted, say
+from finetuning.interrupt import GracefulInterrupt, resume_command
+from finetuning.output_dir import unfinished_dir
 from finetuning.packing import enable_packing
-from finetuning.report import METRICS_FILE, say
 from finetuning.trainer_arguments import SFTArguments
-
-MERGED_DIR = "merged"  # 输出目录里，适配器与基座合并成的整个模型
 
 
 class Progress(ProgressCallback):
@@ -47,38 +47,22 @@ class Progress(ProgressCallback):
         """验证只要一两秒，不另画一条进度条。"""
 
 
-def prepare_output_dir(args: SFTArguments, weights_file: str) -> None:
-    """开始之前看好输出目录，免得训练完了才发现旧结果与新结果混在一起。
+class _AlreadyTrained(Exception):
+    """检查点已经是最后一步。"""
 
-    Args:
-        weights_file: 这次训练要写的权重文件的名字。
 
-    Raises:
-        UserError: 目录里有没训练完的检查点，或是另一种方法的结果，或不能写。
+class StopBeforeExtraStep(TrainerCallback):
+    """接着训练的检查点已经是最后一步（在最后的检验中断了）时，不再训练。
+
+    这一步若不在一轮的末尾（``--max_steps``，或 1.5 轮），transformers 5.23 的 Trainer 会先走一步再看该不该停。
     """
-    output_dir = Path(args.output_dir)
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"不能创建输出目录 {output_dir}（{error.strerror}）；请用 --output_dir 换一个。") from error
-    other = {"model.safetensors", "adapter_model.safetensors"} - {weights_file}
-    if any((output_dir / name).exists() for name in other):
-        raise UserError(f"{output_dir} 里是另一种方法训练的结果，写在一起会分不清；请用 --output_dir 换一个目录。")
-    if args.resume_from_checkpoint:
-        return
-    checkpoint = get_last_checkpoint(str(output_dir))
-    finished = (output_dir / METRICS_FILE).exists()
-    if checkpoint and not finished:
-        raise UserError(
-            f"{output_dir} 里有一次没有完成的训练（{Path(checkpoint).name}）：接着训练请加 "
-            "--resume_from_checkpoint true，重新开始请先删除这个目录，或用 --output_dir 换一个。"
-        )
-    if finished:
-        say(f"{output_dir} 里有上一次的结果，这一次的会覆盖它。")
-        (output_dir / METRICS_FILE).unlink()
-        # 不删的话，旧检查点的步数可能比新的大，Trainer 会以为它才是最新的；旧的合并结果会被当成新的。
-        for old in (*output_dir.glob("checkpoint-*"), *output_dir.glob(MERGED_DIR)):
-            shutil.rmtree(old)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """见 :class:`transformers.TrainerCallback`；检查点已经读入，还没有走第一步。"""
+        if state.global_step >= state.max_steps:
+            raise _AlreadyTrained
 
 
 def build_trainer(
@@ -93,6 +77,8 @@ def build_trainer(
     if isinstance(model, PeftModel):
         # 添过标记时，PEFT 默认连整个嵌入矩阵一起保存；要训练的那几行本来就在适配器里，不必保存其余的。
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
+    # 旧的检查点由 CheckpointKeeper 来删，不由 Trainer。
+    limit, args.save_total_limit = args.save_total_limit, None
     trainer = Trainer(
         model=model,
         args=args,
@@ -100,6 +86,7 @@ def build_trainer(
         eval_dataset=data.validation,
         processing_class=tokenizer,
         data_collator=PaddedCollator(tokenizer.pad_token_id),
+        callbacks=[CheckpointKeeper(limit), StopBeforeExtraStep()],
     )
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Progress)
@@ -116,25 +103,28 @@ def train(trainer: Trainer) -> float:
     """训练，返回秒数。
 
     Raises:
-        UserError: 检查点读不到，或用户按了 Ctrl-C。
+        Interrupted: 用户按了 Ctrl-C；单个进程时，检查点已经存好。
     """
-    checkpoint = trainer.args.resume_from_checkpoint
-    if checkpoint and not Path(checkpoint, "trainer_state.json").is_file():
-        raise UserError(
-            f"{checkpoint} 不是检查点目录（里面没有 trainer_state.json）；请检查 --resume_from_checkpoint。"
-        )
+    interrupt = GracefulInterrupt()
+    trainer.add_callback(interrupt)
     started = time.perf_counter()
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with interrupt.installed() if trainer.args.world_size == 1 else nullcontext(), suppress(_AlreadyTrained):
+            trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+        stopped = interrupt.requested and trainer.state.global_step < trainer.state.max_steps
     except KeyboardInterrupt:
-        saved = get_last_checkpoint(trainer.args.output_dir)
-        advice = "加上 --resume_from_checkpoint true 可以接着训练" if saved else "还没有检查点，下次从头开始"
-        raise UserError(f"训练在第 {trainer.state.global_step} 步被中断；{advice}。") from None
+        stopped = True
+    if stopped:
+        saved = last_complete(Path(cast(str, trainer.args.output_dir)))
+        advice = f"从 {saved.name} 接着训练：{resume_command()}" if saved else "还没有检查点，下次从头开始。"
+        raise Interrupted(f"训练在第 {trainer.state.global_step} 步被中断；{advice}")
     return time.perf_counter() - started
 
 
-def save(trainer: Trainer) -> None:
-    """把权重（safetensors）、配置和分词器存到输出目录。"""
-    trainer.save_model()
+def save(trainer: Trainer) -> Path:
+    """把权重（safetensors）、配置和分词器存好，返回所在的目录；:func:`publish` 以后才移到输出目录。"""
+    directory = unfinished_dir(cast(SFTArguments, trainer.args))
+    trainer.save_model(str(directory))
     # Trainer 顺手存的训练参数是 pickle 格式；结果是可以发给别人的，里面不放要 unpickle 的东西。
-    Path(cast(str, trainer.args.output_dir), "training_args.bin").unlink(missing_ok=True)
+    (directory / "training_args.bin").unlink(missing_ok=True)
+    return directory

@@ -27,9 +27,9 @@ from finetuning.arguments import parse_arguments
 from finetuning.chatml import CHAT_TEMPLATE
 from finetuning.errors import run_main
 from finetuning.model import load_for_chat, load_model
+from finetuning.output_dir import prepare_output_dir
 from finetuning.quiet import quiet_libraries
 from finetuning.reading import load_conversations
-from finetuning.training import prepare_output_dir
 from train_lora_solution import DEFAULTS, AdapterArguments
 
 ROOT = Path(__file__).parents[1]

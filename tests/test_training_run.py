@@ -18,7 +18,8 @@ from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import load_splits
 from finetuning.errors import UserError
 from finetuning.model import embedding_rows, load_model
-from finetuning.training import build_trainer, prepare_output_dir, train
+from finetuning.output_dir import prepare_output_dir
+from finetuning.training import build_trainer, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,15 +156,20 @@ def test_results_are_never_mixed(tmp_path):
 
     check("model.safetensors")
     (tmp_path / "checkpoint-3").mkdir()
-    with pytest.raises(UserError, match="resume_from_checkpoint"):  # 没有训练完的，不动它
-        check("model.safetensors")
-    (tmp_path / "metrics.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "checkpoint-3" / "complete.json").write_text("{}")
+    for files in ([], ["metrics.json"]):  # 没有训练完的，不动它；目录里另有更早的结果时也一样
+        for name in files:
+            (tmp_path / name).write_text("{}")
+        with pytest.raises(UserError, match="resume_from_checkpoint"):
+            check("model.safetensors")
+    (tmp_path / "unfinished").rmdir()  # 训练完了
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(UserError, match="另一种方法"):
         check("adapter_model.safetensors")
     assert (tmp_path / "checkpoint-3").exists()
     check("model.safetensors")
     assert not (tmp_path / "checkpoint-3").exists()
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"  # 旧的结果等到新的齐了才换
 
 
 # ----------------------------------------------------------------------------------------------------------------------
