@@ -1,0 +1,66 @@
+"""测量用的模型：自带的基座；形状与真实模型相同、权重随机的模型（不用下载）；或任何一个真实的模型。"""
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+)
+
+EMBEDDED = "base_model"
+
+
+def _qwen3(hidden_size: int, layers: int, heads: int, kv_heads: int, head_dim: int, ffn: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=151_936,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=ffn,
+        max_position_embeddings=40_960,
+        tie_word_embeddings=True,
+    )
+
+
+# 形状取自各个模型在 hub 上的 config.json；qwen3-100m 是按同样的结构缩小的，词表仍是真实的 151,936 个。
+SHAPES: dict[str, PretrainedConfig] = {
+    "smollm2-135m": LlamaConfig(
+        vocab_size=49_152,
+        hidden_size=576,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        intermediate_size=1536,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    ),
+    "qwen3-100m": _qwen3(512, 8, 8, 4, 64, 1536),
+    "qwen3-0.6b": _qwen3(1024, 28, 16, 8, 128, 3072),
+    "qwen3-1.7b": _qwen3(2048, 28, 16, 8, 128, 6144),
+}
+
+
+def load(name: str, **changes: Any) -> PreTrainedModel:
+    """``SHAPES`` 里的名字给随机权重的模型，种子固定；其余的当作模型目录或 hub 上的名字。权重都是 fp32。
+
+    Args:
+        changes: 要改的形状，如 ``vocab_size=8192``；只用于 ``SHAPES`` 里的。
+    """
+    if name not in SHAPES:
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    torch.manual_seed(0)
+    shape = SHAPES[name]
+    return AutoModelForCausalLM.from_config(type(shape)(**(shape.to_dict() | changes)), dtype=torch.float32)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """随机权重的模型没有自己的分词器，训练又只用得着它的填充 token，就用自带基座的。"""
+    return AutoTokenizer.from_pretrained(EMBEDDED if name in SHAPES else name)
