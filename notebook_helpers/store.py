@@ -7,6 +7,7 @@
 import argparse
 import hashlib
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def main() -> None:
     if arguments.unsolved and not arguments.check:
         parser.error("--unsolved 要和 --check 一起用：存在仓库里的，是用参考答案运行的结果")
 
+    # 上一次的训练结果还在的话，TODO 3 会多说一句“训练完以后换掉它”，而学习者第一次运行时没有这一句。
+    shutil.rmtree(ROOT / "outputs" / "tutorial_lora", ignore_errors=True)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     seconds = execute(notebook, solved=not arguments.unsolved)
     if problems := errors(notebook):
