@@ -19,7 +19,21 @@ from finetuning.trainer_arguments import SFTArguments
 from finetuning.training import build_trainer
 
 Options = dict[str, Any]  # 四种程序共有的训练参数
-Build = Callable[[PreTrainedModel, PreTrainedTokenizerBase, Dataset, Options, LoraConfig | None], Trainer]
+
+
+@dataclass(frozen=True)
+class Job:
+    """训练什么，怎样训练；``lora`` 是 None 时训练全部参数。"""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    data: Dataset
+    options: Options
+    lora: LoraConfig | None
+
+    def trained_model(self) -> PreTrainedModel:
+        """套上 LoRA 的模型，或模型自己。"""
+        return cast(PreTrainedModel, get_peft_model(self.model, self.lora)) if self.lora else self.model
 
 
 @dataclass(frozen=True)
@@ -27,63 +41,45 @@ class Contender:
     """一种训练程序。"""
 
     label: str
-    build: Build
+    build: Callable[[Job], Trainer]
 
 
-def lora_config() -> LoraConfig:
+def lora_config(r: int) -> LoraConfig:
     """四种程序都用的 LoRA。"""
-    return LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
+    return LoraConfig(task_type="CAUSAL_LM", r=r, lora_alpha=16, target_modules="all-linear")
 
 
-def padded(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    data: Dataset,
-    options: Options,
-    lora: LoraConfig | None,
-) -> Trainer:
+def padded(job: Job) -> Trainer:
     """alpaca-lora（https://github.com/tloen/alpaca-lora）的写法：填充到 8 的倍数，每个位置都算 logits。"""
     return Trainer(
-        model=get_peft_model(model, lora) if lora else model,
-        args=TrainingArguments(**options),
-        train_dataset=data,
-        data_collator=DataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=8, return_tensors="pt", padding=True),
+        model=job.trained_model(),
+        args=TrainingArguments(**job.options),
+        train_dataset=job.data,
+        data_collator=DataCollatorForSeq2Seq(job.tokenizer, pad_to_multiple_of=8, return_tensors="pt", padding=True),
     )
 
 
-def ours(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    data: Dataset,
-    options: Options,
-    lora: LoraConfig | None,
-) -> Trainer:
+def ours(job: Job) -> Trainer:
     """本项目：与 train_sft_solution.py、train_lora_solution.py 同样地组装。"""
     return build_trainer(
-        cast(PreTrainedModel, get_peft_model(model, lora) if lora else model.requires_grad_(True)),
-        tokenizer,
-        Splits(train=cast(Any, data), validation=None, test=cast(Any, data), test_conversations=[], held_out=False),
-        SFTArguments(**options),
+        job.trained_model(),
+        job.tokenizer,
+        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[], held_out=False),
+        SFTArguments(**job.options),
         padding_free=True,
     )
 
 
-def _trl(**settings: Any) -> Build:
-    def build(
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        data: Dataset,
-        options: Options,
-        lora: LoraConfig | None,
-    ) -> Trainer:
+def _trl(**settings: Any) -> Callable[[Job], Trainer]:
+    def build(job: Job) -> Trainer:
         from trl import SFTConfig, SFTTrainer
 
         return SFTTrainer(
-            model=model,
-            args=SFTConfig(**options | settings),
-            train_dataset=data,
-            processing_class=tokenizer,
-            peft_config=lora,
+            model=job.model,
+            args=SFTConfig(**job.options | settings),
+            train_dataset=job.data,
+            processing_class=job.tokenizer,
+            peft_config=job.lora,
         )
 
     return build
@@ -93,9 +89,8 @@ CONTENDERS = {
     "padded": Contender("普通的 Trainer（alpaca-lora 的写法）", padded),
     # 默认开着梯度检查点（gradient checkpointing）；截断是数据的事，这里的数据已经截好。
     "trl": Contender("TRL SFTTrainer，默认设置", _trl()),
-    # 试过的设置里最快的一种：免填充，不用梯度检查点。
     "trl_best": Contender(
-        "TRL SFTTrainer，最快的设置", _trl(padding_free=True, max_length=None, gradient_checkpointing=False)
+        "TRL SFTTrainer，免填充、不用梯度检查点", _trl(padding_free=True, max_length=None, gradient_checkpointing=False)
     ),
     "ours": Contender("本项目", ours),
 }

@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 from datasets import Dataset
@@ -35,9 +34,4 @@ def random_conversations(count: int, vocab_size: int, length: int | None = None,
 def real_conversations(path: Path, tokenizer: PreTrainedTokenizerBase, count: int, max_length: int = 512) -> Dataset:
     """数据文件里的前 ``count`` 段对话；不够就从头再来。"""
     examples = SFTDataset(path, tokenizer, max_length, on_bad_rows="skip", bad_rows_path=Path("outputs/bad_rows.jsonl"))
-
-    def rows() -> Iterator[dict[str, list[int]]]:
-        for index in range(count):
-            yield examples[index % len(examples)]
-
-    return Dataset.from_list(list(rows()))
+    return Dataset.from_list([examples[index % len(examples)] for index in range(count)])

@@ -57,11 +57,7 @@ def run(spec: Spec) -> dict[str, Any]:
     Raises:
         RuntimeError: 进程没有正常结束。
     """
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(spec.threads),
-        "PYTHONUTF8": "1",
-        "TRL_EXPERIMENTAL_SILENCE": "1",
-    }
+    environment = os.environ | {"OMP_NUM_THREADS": str(spec.threads), "PYTHONUTF8": "1"}
     finished = subprocess.run(
         [sys.executable, "-m", "benchmarks.worker", json.dumps(asdict(spec))],
         capture_output=True,
@@ -81,7 +77,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     from transformers import TrainerCallback, set_seed
 
     from benchmarks import models
-    from benchmarks.contenders import CONTENDERS, lora_config
+    from benchmarks.contenders import CONTENDERS, Job, lora_config
     from benchmarks.conversations import random_conversations, real_conversations
     from finetuning.device import peak_memory_mb
     from finetuning.quiet import quiet_libraries
@@ -129,9 +125,7 @@ def measure(spec: Spec) -> dict[str, Any]:
         data = real_conversations(Path(spec.train_file), tokenizer, count)
     else:
         data = random_conversations(count, model.config.vocab_size, spec.length, max_length=spec.length or 512)
-    lora = lora_config() if spec.lora else None
-    if lora:
-        lora.r = spec.lora_r
+    lora = lora_config(spec.lora_r) if spec.lora else None
     recorder = Recorder()
     with tempfile.TemporaryDirectory() as output_dir:
         options = {
@@ -150,7 +144,7 @@ def measure(spec: Spec) -> dict[str, Any]:
             "adam_beta2": 0.999,
             "warmup_steps": 0,
         }
-        trainer = CONTENDERS[spec.contender].build(model, tokenizer, data, options, lora)
+        trainer = CONTENDERS[spec.contender].build(Job(model, tokenizer, data, options, lora))
         trainer.add_callback(recorder)
         collator = CountingCollator(trainer.data_collator)
         trainer.data_collator = collator
