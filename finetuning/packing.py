@@ -5,16 +5,18 @@ import inspect
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning.loss import chunked_causal_lm_loss
 
 # 只看自己前面的层：全部，或一个窗口。其余的（线性注意力、分块注意力……）会把前一段的状态带进后一段。
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 
 
 def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
-    """让模型改用逐段的注意力；不行就保持原样。
+    """让模型改用逐段的注意力和省内存的损失；不行就保持原样。
 
     试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失；再在训练用的精度下走一遍反向传播。
 
@@ -35,7 +37,9 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
         return "前缀放在 KV 缓存里，而首尾相接的一行不能有缓存"
 
-    original = base.config._attn_implementation
+    original, original_loss = base.config._attn_implementation, base.loss_function
+    if original_loss is ForCausalLMLoss:
+        base.loss_function = chunked_causal_lm_loss
     was_training = model.training
     model.eval()
     try:
@@ -46,6 +50,7 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     model.zero_grad()
     if problem:
         base.set_attn_implementation(original)
+        base.loss_function = original_loss
     return problem
 
 

@@ -18,6 +18,7 @@ from finetuning.errors import Interrupted, say
 from finetuning.interrupt import GracefulInterrupt, resume_command
 from finetuning.output_dir import unfinished_dir
 from finetuning.packing import enable_packing
+from finetuning.threads import RowTrainer, rows_per_step
 from finetuning.trainer_arguments import SFTArguments
 
 
@@ -70,7 +71,7 @@ def build_trainer(
 ) -> Trainer:
     """组装 Trainer，把模型移到训练用的设备上。
 
-    优化器、学习率、日志、检查点、多卡都是 Trainer 的；我们只给批次的拼法（collator）和逐段的注意力。
+    优化器、学习率、日志、检查点、多卡都是 Trainer 的；我们只给批次的拼法（collator）、逐段的注意力和线程的分工。
     """
     if data.validation is None:
         args.eval_strategy = IntervalStrategy.NO
@@ -79,7 +80,7 @@ def build_trainer(
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
     # 旧的检查点由 CheckpointKeeper 来删，不由 Trainer。
     limit, args.save_total_limit = args.save_total_limit, None
-    trainer = Trainer(
+    trainer = RowTrainer(
         model=model,
         args=args,
         train_dataset=data.train,
@@ -94,6 +95,7 @@ def build_trainer(
         problem = enable_packing(model, autocast=bool(args.bf16))
         if problem is None:
             trainer.data_collator = PackedCollator()
+            trainer.rows = rows_per_step(model, args)
         else:
             say(f"这个模型不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
     return trainer

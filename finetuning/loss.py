@@ -1,0 +1,66 @@
+"""词表很大时的交叉熵（cross-entropy）：一次只展开几行 logits。"""
+
+from typing import Any
+
+import torch
+from torch.nn.functional import nll_loss
+from transformers.loss.loss_utils import ForCausalLMLoss
+
+from finetuning.collator import IGNORE_INDEX
+
+_CHUNK = 2**20  # 一次展开多少个分数：fp32 是 4 MB，大致放得进 CPU 的缓存
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """各行交叉熵之和；``(N, V)`` 的 fp32 中间结果一次只有几行。
+
+    对 logits 的梯度是 softmax 减去标签的一位有效向量（one-hot）。前向时每一行的 softmax 正好在手边，
+    所以当场算好，用 logits 自己的精度存放；Liger Kernel（arXiv 2410.10989）也这样做。
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """``(N, V)`` 的 logits 和 ``(N,)`` 的标签 → 标量；标签是 -100 的行不算。"""
+        rows = max(1, _CHUNK // logits.shape[1])
+        total = torch.zeros((), dtype=torch.float32, device=logits.device)
+        gradient = torch.empty_like(logits)
+        for scores, target, result in zip(logits.split(rows), targets.split(rows), gradient.split(rows), strict=True):
+            log_probs = scores.float().log_softmax(-1)
+            total += nll_loss(log_probs, target, ignore_index=IGNORE_INDEX, reduction="sum")
+            ignored = (target == IGNORE_INDEX)[:, None]
+            label = target[:, None].masked_fill(ignored, 0)
+            probs = log_probs.exp_()
+            probs.scatter_add_(1, label, probs.new_full(label.shape, -1.0))
+            result.copy_(probs.masked_fill_(ignored, 0))
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """梯度前向时已经算好。"""
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0].to(gradient.dtype), None
+
+
+def chunked_causal_lm_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    vocab_size: int,
+    num_items_in_batch: Any = None,
+    shift_labels: torch.Tensor | None = None,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """与 transformers 自带的因果语言模型损失相同，只是中间结果少占几倍内存；不求梯度或 logits 不多时就用自带的。
+
+    用 ``model.loss_function = chunked_causal_lm_loss`` 来启用（transformers 公开的属性）。
+
+    Args:
+        logits: ``(1, N, V)``。
+        shift_labels: ``(1, N)``，已经错位的标签，见 :class:`finetuning.collator.PackedCollator`。
+        num_items_in_batch: 损失之和除以它；None 是除以要学的 token 数。
+    """
+    if shift_labels is None or not logits.requires_grad or logits.numel() <= _CHUNK:
+        return ForCausalLMLoss(logits, labels, vocab_size, num_items_in_batch, shift_labels=shift_labels, **kwargs)
+    targets = shift_labels.flatten().to(logits.device)
+    count = (targets != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
+    return _ChunkedCrossEntropy.apply(logits.flatten(0, -2), targets) / count

@@ -1,0 +1,69 @@
+"""一次只展开几行 logits 的交叉熵：与 torch 自带的损失、梯度相同。"""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from toy_models import toy_model
+
+from finetuning import loss as loss_module
+from finetuning.loss import chunked_causal_lm_loss
+from finetuning.packing import enable_packing
+
+VOCAB = 37
+
+
+@pytest.fixture(params=[VOCAB, 4 * VOCAB + 5, 1], ids=["one row at a time", "four rows", "less than a row"])
+def small_chunks(request, monkeypatch):
+    monkeypatch.setattr(loss_module, "_CHUNK", request.param)
+
+
+def example(dtype=torch.float32):
+    torch.manual_seed(0)
+    logits = (5 * torch.randn(1, 11, VOCAB)).to(dtype).requires_grad_()
+    labels = torch.randint(VOCAB, (1, 11))
+    labels[0, [0, 4, 10]] = -100
+    return logits, labels
+
+
+@pytest.mark.parametrize("count", [None, 20, torch.tensor(20)], ids=["mean", "int", "tensor"])
+def test_same_loss_and_gradient(small_chunks, count):
+    logits, labels = example()
+    loss = chunked_causal_lm_loss(logits, labels, VOCAB, count, shift_labels=labels)
+    (3 * loss).backward()  # 上游的梯度不是 1 时也对
+    other = logits.detach().clone().requires_grad_()
+    expected = cross_entropy(other[0], labels[0], reduction="sum") / (8 if count is None else 20)
+    (3 * expected).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(logits.grad, other.grad, rtol=1e-5, atol=1e-7)
+    assert not logits.grad[0, [0, 4, 10]].any(), "不学的位置没有梯度"
+
+
+def test_bf16_logits_are_summed_in_fp32(small_chunks):
+    logits, labels = example(torch.bfloat16)
+    loss = chunked_causal_lm_loss(logits, labels, VOCAB, shift_labels=labels)
+    loss.backward()
+    other = logits.detach().float().requires_grad_()
+    expected = cross_entropy(other[0], labels[0])
+    expected.backward()
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert logits.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.grad.float(), other.grad, rtol=2e-2, atol=1e-4)
+
+
+def test_nothing_to_learn_is_zero(small_chunks):
+    logits, labels = example()
+    loss = chunked_causal_lm_loss(logits, torch.full_like(labels, -100), VOCAB, 5, shift_labels=labels.fill_(-100))
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
+def test_packed_models_use_it(small_chunks, monkeypatch, family):
+    """装上以后，真的模型训练时走的是这里。"""
+    calls = []
+    original = loss_module._ChunkedCrossEntropy.apply
+    monkeypatch.setattr(loss_module._ChunkedCrossEntropy, "apply", lambda *args: calls.append(1) or original(*args))
+    assert enable_packing(toy_model(family), autocast=False) is None
+    assert calls
