@@ -114,7 +114,8 @@ def main() -> None:
         print(aligned(cells(method, plan(config, method, **options))[:columns]), flush=True)
     print(
         "\n各列是内存用得最多的那一刻的组成，加起来就是峰值。反向传播一边放掉激活，一边生出梯度：\n"
-        "峰值在反向传播刚开始时，梯度还没有几个；在它结束时，激活所剩无几。训练前后的检验另算，一般比这少。"
+        "峰值在反向传播刚开始时，梯度还没有几个；在它结束时，激活所剩无几。只有权重一项时，是刚以 fp32 读入的那一刻。\n"
+        "训练前后的检验另算，一般比这少。"
     )
     if arguments.device == "cuda":
         print("显卡：从多大的起装得下（8、12、16、24、48、80 GB）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")

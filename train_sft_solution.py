@@ -15,7 +15,7 @@ from finetuning.errors import run_main
 # ----------------------------------------------------------------------------------------------------------------------
 # 参数：全参数微调没有自己的参数；学习率比 LoRA 的小，因为每个权重都直接被改动
 
-DEFAULTS = {"output_dir": "outputs/sft", "learning_rate": 7e-4, "per_device_train_batch_size": 32}
+DEFAULTS = {"output_dir": "outputs/sft", "learning_rate": 4e-4, "per_device_train_batch_size": 32}
 
 
 def main() -> None:

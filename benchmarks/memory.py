@@ -37,6 +37,7 @@ def _qwen3(hidden_size: int, layers: int, intermediate_size: int, vocab_size: in
         num_key_value_heads=2,
         head_dim=64,
         tie_word_embeddings=True,
+        dtype="bfloat16",
     )
 
 
@@ -97,7 +98,7 @@ def train_steps(case: str, method: Method, bf16: bool) -> None:
     from finetuning.training import build_trainer
 
     config, batch_size, length = cases()[case]
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).float()  # 与从 bf16 的检查点读入的一样
     if method == "lora":
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
     context = length // 2

@@ -58,7 +58,8 @@ def load(name: str, **changes: Any) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     torch.manual_seed(0)
     shape = SHAPES[name]
-    return AutoModelForCausalLM.from_config(type(shape)(**(shape.to_dict() | changes)), dtype=torch.float32)
+    # 公开的模型大多以 bf16 发布，读入以后再转成 fp32；随机的权重也舍入到 bf16。
+    return AutoModelForCausalLM.from_config(type(shape)(**(shape.to_dict() | changes)), dtype=torch.bfloat16).float()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

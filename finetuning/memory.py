@@ -7,26 +7,28 @@
 以 Qwen3 这样的模型、bf16 自动混合精度（autocast）为例，数出来的是这些：
 
 - 权重是 fp32，每个参数 4 字节；全参数微调时梯度也是。AdamW 为每个要训练的参数存两个 fp32（动量和二阶动量），8 字节。
-- autocast 为每个矩阵另做一份 bf16 的副本，每个参数 2 字节，前向传播时做好，到反向传播用完才放掉。LoRA 冻结的矩阵也要：
-  梯度要穿过它们，才能到前面的层。
+- autocast 为每个矩阵另做一份 bf16 的副本，每个参数 2 字节，前向传播时做好，到反向传播用完才放掉。
+- LoRA 冻结的矩阵，梯度也要穿过它们才能到前面的层，也要 bf16 的一份；检查点若是 bf16 的，训练期间就只存这一份
+  （见 finetuning.frozen），每个参数一共 2 字节。训练开始以前，整个模型是以 fp32 读入的；那一刻若更多，峰值就是那一刻。
 - 每一层留下的激活（activation）：线性层留 bf16 的输入；RMSNorm 在 fp32 里算，留 fp32 的；SwiGLU 留三个中间维那么宽的；
   注意力用 SDPA，只留 q、k、v、输出和每行一个数，不留 长度×长度 的分数矩阵。
   开了梯度检查点（gradient checkpointing），每层就只留输入。
-- logits 是 位置数×词表，一份 bf16，几份 fp32：转成 fp32 的、log_softmax 的结果、它的梯度。
-  词表有十几万时，这一项常常最大。
+- logits 是 位置数×词表：它和它的梯度各一份 bf16，Trainer 又把输出转成一份 fp32；损失的 fp32 中间结果一次只有几行
+  （见 finetuning.loss），而填充的批次没有这样省，另有几份 fp32。词表有十几万时，这一项可能最大。
 
 峰值出现在哪里也一起得出：反向传播从后往前，一边放掉激活，一边生出梯度，所以两者不会同时最多。
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from weakref import finalize
 
 import torch
-from peft import LoraConfig, PeftConfig, PrefixTuningConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, get_peft_model
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +38,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.errors import UserError
+from finetuning.frozen import frozen_linears
+from finetuning.loss import chunked_causal_lm_loss
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -58,7 +62,7 @@ class MemoryPlan:
         optimizer: AdamW 的状态。
         autocast_copies: 自动混合精度给权重做的 bf16 副本。
         activations: 为反向传播留下的，和那一刻正在算的。
-        logits: 输出层的分数，连同它的 fp32 副本、归一化的结果和梯度。
+        logits: 输出层的分数，连同它的 fp32 副本和梯度。
     """
 
     trainable_parameters: int
@@ -137,6 +141,7 @@ def plan(
     """
     if method == "prefix" and gradient_checkpointing:
         raise UserError("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它。")
+    stored_in_bf16 = config.dtype == torch.bfloat16
     model = _build_base(config)
     total = sum(parameter.numel() for parameter in model.parameters())
     if method == "qlora":
@@ -147,9 +152,17 @@ def plan(
         total += sum(parameter.numel() for parameter in model.parameters()) - base_parameters
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
+    loading = _storage_bytes(model)
+    if method != "full" and bf16 and stored_in_bf16:
+        for linear in frozen_linears(model):
+            linear.weight.data = linear.weight.data.to(torch.bfloat16)
+
     padding_free = padding_free and method != "prefix"  # 前缀在 KV 缓存里，首尾相接的一行不能有缓存
-    if padding_free and device == "cpu":
-        model.set_attn_implementation(PER_DOCUMENT)
+    if padding_free:
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        base.loss_function = chunked_causal_lm_loss
+        if device == "cpu":
+            model.set_attn_implementation(PER_DOCUMENT)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     peak = _simulate(
@@ -159,7 +172,7 @@ def plan(
         bf16=bf16,
         vocab_size=config.get_text_config().vocab_size,
     )
-    return MemoryPlan(
+    training = MemoryPlan(
         trainable_parameters=trainable,
         total_parameters=total,
         weights=_storage_bytes(model),
@@ -169,6 +182,10 @@ def plan(
         activations=peak["activations"],
         logits=peak["logits"],
     )
+    if training.total >= loading:
+        return training
+    nothing = dict.fromkeys(("gradients", "optimizer", "autocast_copies", "activations", "logits"), 0)
+    return replace(training, weights=loading, **nothing)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -179,7 +196,7 @@ def _build_base(config: PretrainedConfig) -> PreTrainedModel:
     try:
         with torch.device("meta"):
             # 训练时权重总是 fp32，不管检查点里是什么（见 finetuning.model）。
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float32, trust_remote_code=False)
     except ValueError as error:
         raise UserError(f"{config.model_type} 不是因果语言模型（causal LM），不能这样微调。") from error
 

@@ -47,7 +47,6 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
     model.train(was_training)
-    model.zero_grad()
     if problem:
         base.set_attn_implementation(original)
         base.loss_function = original_loss
@@ -77,5 +76,7 @@ def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: bool) 
     if abs(packed.loss.item() - padded.loss.item()) > tolerance:
         return "免填充的一行与填充的批次算出的损失不同"
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        model(**packed_batch).loss.backward()
+        loss = model(**packed_batch).loss
+    # 离输出最远的一个参数：反向传播走完所有的层，又不必为每个参数留一份梯度。
+    torch.autograd.grad(loss, next(parameter for parameter in model.parameters() if parameter.requires_grad))
     return None

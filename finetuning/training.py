@@ -15,6 +15,7 @@ from finetuning.checkpoints import CheckpointKeeper, last_complete
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import Splits
 from finetuning.errors import Interrupted, say
+from finetuning.frozen import FrozenWeightsInBf16
 from finetuning.interrupt import GracefulInterrupt, resume_command
 from finetuning.output_dir import unfinished_dir
 from finetuning.packing import enable_packing
@@ -89,6 +90,9 @@ def build_trainer(
         data_collator=PaddedCollator(tokenizer.pad_token_id),
         callbacks=[CheckpointKeeper(limit), StopBeforeExtraStep()],
     )
+    shards_weights = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if args.bf16 and isinstance(model, PeftModel) and not shards_weights:
+        trainer.add_callback(FrozenWeightsInBf16())
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Progress)
     if padding_free:

@@ -24,7 +24,7 @@ from small_world.skills.wordlists import FULL_NAMES
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 
 SEED = 20_2611
-SPLIT_SIZES = {"train": 10_000, "dev": 400, "test": 800}
+SPLIT_SIZES = {"train": 16_000, "dev": 400, "test": 800}
 _HELD_OUT_SHARES = {"test": 0.13, "dev": 0.07}
 
 
@@ -347,11 +347,11 @@ _MAKERS: tuple[tuple[Callable[[Pool, random.Random], Conversation], float, float
     (remember_name, 2.5, 2),
     (change_subject, 2, 2),
     (with_plain_system, 3, 2),
-    (with_brief_system, 4.5, 9),
+    (with_brief_system, 4.5, 12),
     (with_habit_system, 4.5, 7),
     (with_persona, 3, 2),
     (with_scope, 2, 4),
-    (with_small_talk, 0, 5),
+    (with_small_talk, 0, 3),
 )
 
 

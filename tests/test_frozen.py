@@ -1,0 +1,88 @@
+"""冻结的权重在训练期间用 bf16 存放：学到的一位不差，结束后原样恢复；换不得的不换。"""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from toy_models import toy_model, toy_tokenizer
+from transformers import set_seed
+
+from finetuning.collator import PackedCollator
+from finetuning.data import Splits
+from finetuning.frozen import FrozenWeightsInBf16, lossless_linears
+from finetuning.trainer_arguments import SFTArguments
+from finetuning.training import build_trainer
+
+EXAMPLES = [
+    {"input_ids": [(7 * number + step) % 40 for step in range(size)], "labels": [-100] * 2 + [5] * (size - 2)}
+    for number, size in enumerate((6, 30, 9, 14, 3, 22, 8, 11))
+]
+
+
+def adapted(rounded=True, **options):
+    """套了 LoRA 的小模型；``rounded``：权重都是 bf16 能表示的数，与公开的检查点一样。"""
+    set_seed(0)
+    base = toy_model(**options.pop("shape", {}))
+    if rounded:
+        base = base.to(torch.bfloat16).float()
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", **options))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def trained(model, tmp_path, hold):
+    args = SFTArguments(
+        output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
+        logging_steps=1, save_strategy="no", disable_tqdm=True, bf16=True, seed=1,
+    )  # fmt: skip
+    trainer = build_trainer(model, toy_tokenizer(), Splits(EXAMPLES, EXAMPLES, [], [], False), args, padding_free=False)
+    trainer.data_collator = PackedCollator()
+    if not hold:
+        assert trainer.pop_callback(FrozenWeightsInBf16) is not None
+    seen = []
+    trainer.add_callback(watch(model, seen))
+    trainer.train()
+    losses = [entry.get("loss", entry.get("eval_loss")) for entry in trainer.state.log_history]
+    return losses, seen, {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def watch(model, seen):
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            seen.append({parameter.dtype for parameter in model.parameters() if not parameter.requires_grad})
+
+    return Watch()
+
+
+def test_training_is_bit_for_bit_the_same(tmp_path):
+    losses, seen, weights = trained(adapted(), tmp_path / "held", hold=True)
+    expected_losses, plain, expected = trained(adapted(), tmp_path / "plain", hold=False)
+    assert all(dtypes == {torch.bfloat16, torch.float32} for dtypes in seen), "训练期间确实换了"
+    assert all(dtypes == {torch.float32} for dtypes in plain)
+    assert losses == expected_losses
+    assert all(torch.equal(weights[name], expected[name]) for name in expected), "包括恢复后的基座"
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(lambda: adapted(rounded=False), id="weights that bf16 cannot hold"),
+        pytest.param(lambda: adapted(use_dora=True), id="DoRA"),
+        pytest.param(lambda: toy_model().to(torch.bfloat16).float(), id="nothing is frozen"),
+    ],
+)
+def test_left_alone(model):
+    assert lossless_linears(model()) == []
+
+
+def test_the_tied_output_layer_is_left_alone():
+    model = adapted()
+    output = model.get_output_embeddings()
+    assert output.weight is model.get_input_embeddings().weight
+    held = lossless_linears(model)
+    assert held
+    assert output not in held
