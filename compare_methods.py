@@ -54,7 +54,7 @@ METHODS = {
     "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 5e-3),
     "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method dora"),
     "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method qlora"),
-    "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 3e-2, "--method prefix"),
+    "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 1e-1, "--method prefix"),
 }
 
 

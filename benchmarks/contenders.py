@@ -1,4 +1,4 @@
-"""四种训练程序：模型、数据、批次、步数、优化器都相同，只是做法不同。"""
+"""几种训练程序：模型、数据、批次、步数、优化器都相同，只是做法不同。"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from transformers import (
 )
 
 from finetuning.data import Splits
+from finetuning.threads import RowTrainer
 from finetuning.trainer_arguments import SFTArguments
 from finetuning.training import build_trainer
 
-Options = dict[str, Any]  # 四种程序共有的训练参数
+Options = dict[str, Any]  # 各种程序共有的训练参数
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Contender:
 
 
 def lora_config(r: int) -> LoraConfig:
-    """四种程序都用的 LoRA。"""
+    """各种程序都用的 LoRA。"""
     return LoraConfig(task_type="CAUSAL_LM", r=r, lora_alpha=16, target_modules="all-linear")
 
 
@@ -68,6 +69,13 @@ def ours(job: Job) -> Trainer:
         SFTArguments(**job.options),
         padding_free=True,
     )
+
+
+def one_row(job: Job) -> Trainer:
+    """本项目，但是一批总拼成一行，不分给几个线程。"""
+    trainer = ours(job)
+    cast(RowTrainer, trainer).rows = 1
+    return trainer
 
 
 def _trl(**settings: Any) -> Callable[[Job], Trainer]:
@@ -93,4 +101,5 @@ CONTENDERS = {
         "TRL SFTTrainer，免填充、不用梯度检查点", _trl(padding_free=True, max_length=None, gradient_checkpointing=False)
     ),
     "ours": Contender("本项目", ours),
+    "one_row": Contender("本项目，一行", one_row),
 }
