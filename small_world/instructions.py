@@ -24,7 +24,7 @@ from small_world.skills.wordlists import FULL_NAMES
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 
 SEED = 20_2611
-SPLIT_SIZES = {"train": 16_000, "dev": 400, "test": 800}
+SPLIT_SIZES = {"train": 15_000, "dev": 400, "test": 800}
 _HELD_OUT_SHARES = {"test": 0.13, "dev": 0.07}
 
 
