@@ -71,7 +71,7 @@ def test_two_methods_end_to_end_then_reused(workplace):
     assert "逐字匹配" not in table
     assert "关掉适配器" in table
     assert "text_loss_adapter_off" not in methods["full"]
-    assert "--learning_rate 0.0007" in table
+    assert f"--learning_rate {compare_methods.METHODS['full'].learning_rate:g} " in table
     assert "--method prefix" in table
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     # 遗忘，与最直接的算法对照
