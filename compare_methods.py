@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from finetuning.comparison import Row
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上为自带的基座选的），其余的参数都是脚本的默认值
+# 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上选的，DoRA、QLoRA 沿用 LoRA 的）；其余的参数都是脚本的默认值
 
 
 class Method(NamedTuple):
@@ -48,9 +48,7 @@ class Method(NamedTuple):
 
 METHODS = {
     "full": Method("全参数微调", "train_sft_solution.py", 4e-4),
-    "lora_qv": Method(
-        "LoRA，只在 q、v，两轮", "train_lora_solution.py", 1.2e-2, "--target_modules q_proj v_proj --num_train_epochs 2"
-    ),
+    "lora_qv": Method("LoRA，只在 q、v", "train_lora_solution.py", 1.2e-2, "--target_modules q_proj v_proj"),
     "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 5e-3),
     "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method dora"),
     "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method qlora"),

@@ -75,22 +75,22 @@ class SFTDataset:
             )
 
     def _format_conversation(self, conversation: list[dict[str, str]]) -> tuple[list[int], list[int]]:
-        """一段对话 → ``input_ids`` 与 ``labels``，两者一样长。
+        r"""一段对话 → ``input_ids`` 与 ``labels``，两者一样长。
 
-        每条消息写成 ChatML，首尾相接：``<|im_start|>{role}\\n{content}<|im_end|>\\n``。
+        每条消息写成 ChatML，首尾相接：``<|im_start|>{role}\n{content}<|im_end|>\n``。
         ``labels`` 是每个位置的正确答案：只有 assistant 要说的话才有答案，就是这个 token 自己的 id；
         其余的位置是 ``IGNORE_INDEX``，不计入损失。
 
         例子：user 问“几点了？”，assistant 答“三点。”（表里用 token 的文字代替它的 id）::
 
-            input_ids  <|im_start|>  user       \\n    几    点    了    ？    <|im_end|>  \\n
+            input_ids  <|im_start|>  user       \n     几    点    了    ？    <|im_end|>  \n
             labels     -100          -100       -100  -100  -100  -100  -100  -100        -100
 
-            input_ids  <|im_start|>  assistant  \\n    三    点    。    <|im_end|>  \\n
+            input_ids  <|im_start|>  assistant  \n     三    点    。    <|im_end|>  \n
             labels     -100          -100       -100  三    点    。    <|im_end|>  -100
 
         可以用的工具：``self.chatml.segments(message)`` 把一条消息编码成 ``header``、``content``、``end``、``newline``
-        四段 id，例如上面第二行是 ``<|im_start|>assistant\\n``、``三点。``、``<|im_end|>``、``\\n``。
+        四段 id，例如上面第二行是 ``<|im_start|>assistant\n``、``三点。``、``<|im_end|>``、``\n``。
 
         不用管长度和 BOS：``__init__`` 会在前面补上 BOS，再把两个列表一起截到 ``max_length``。
 

@@ -37,11 +37,11 @@ class LoRALinear(nn.Module):
     Args:
         original_layer: 要微调的线性层，权重的形状是 (out_features, in_features)，可以没有偏置。
         r: 秩（rank），A、B 窄的那一边有多宽；越大，参数越多，能表示的改动越复杂。
-        alpha: 支路的输出乘以 alpha / r；有了它，换一个 r 时不必重新找学习率。
+        alpha: 支路的输出乘以 alpha / r；除以 r，是为了 alpha 不变时，换一个 r 不必重新找学习率。
 
     Attributes:
         original: 原来的层；权重和偏置都冻结（``requires_grad`` 为假）。
-        lora_A: ``nn.Parameter``，形状 (in_features, r)，初值取自均值为零的高斯分布。
+        lora_A: ``nn.Parameter``，形状 (in_features, r)，初值取自均值为零、标准差 1/√in_features 的高斯分布。
         lora_B: ``nn.Parameter``，形状 (r, out_features)，初值为零：x A B 因而是零，训练从原来的模型出发。
             A 不能也是零：那样 A、B 的梯度都是零，永远学不动。
     """

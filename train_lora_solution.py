@@ -5,7 +5,8 @@
 在自带的基座模型（base_model/）和对话数据（data/）上训练，结果写到 outputs/lora。换成真实的模型和自己的数据：
 
     uv run python train_lora_solution.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
-        --learning_rate 2e-4 --output_dir outputs/my_lora
+        --learning_rate 2e-4 --per_device_train_batch_size 4 --gradient_accumulation_steps 8 \\
+        --output_dir outputs/my_lora
 
 同一类的方法还有三种，只是添上去的参数不同，用 --method 来换：dora、qlora、prefix。
 """

@@ -5,7 +5,7 @@
 在自带的基座模型（base_model/）和对话数据（data/）上训练，结果写到 outputs/sft。换成真实的模型和自己的数据：
 
     uv run python train_sft_solution.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
-        --learning_rate 1e-5 --gradient_checkpointing --output_dir outputs/my_sft
+        --learning_rate 1e-5 --per_device_train_batch_size 4 --gradient_accumulation_steps 8 --output_dir outputs/my_sft
 """
 
 from data_solution import SFTDataset

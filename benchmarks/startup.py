@@ -23,7 +23,7 @@ STAGES = {
     "import transformers 的 AutoTokenizer": ["-c", "from transformers import AutoTokenizer"],
     "import transformers 的 Trainer": ["-c", "from transformers import Trainer"],
     "import peft": ["-c", "import peft"],
-    "读入 10,000 段对话，变成 token": [
+    "读入训练数据，变成 token": [
         "-c",
         "from transformers import AutoTokenizer; from data_solution import SFTDataset; "
         "SFTDataset('data/train.jsonl', AutoTokenizer.from_pretrained('base_model'))",

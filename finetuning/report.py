@@ -50,7 +50,8 @@ class Report:
     def announce(self) -> None:
         """训练之前：要做什么。"""
         args, data = self.trainer.args, self.data
-        precision = "bf16 自动混合精度，权重 fp32" if args.bf16 else "fp16 混合精度，权重 fp32" if args.fp16 else "fp32"
+        half = "bf16" if args.bf16 else "fp16" if args.fp16 else None
+        precision = f"{half} 自动混合精度，要训练的权重 fp32" if half else "fp32"
         test_source = "从训练数据中随机留出" if data.held_out else "没有学过"
         say(f"模型    {self.model_args.model_name_or_path}")
         say(f"方法    {self.method}")

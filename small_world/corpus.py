@@ -190,11 +190,17 @@ def self_introduction(rng: random.Random) -> str:
 
 def unanswered(rng: random.Random) -> str:
     """一串没有答案的问题。"""
+    questions = question_list(rng)
+    return rng.choice(("", "\n")).join(questions)
+
+
+def question_list(rng: random.Random) -> list[str]:
+    """几个问题，同一件事的几种问法排在一起。"""
     questions: list[str] = []
     for _ in range(rng.randint(1, 3)):
         skill = rng.choice(IN_CONTEXT_SKILLS) if rng.random() < 0.25 else rng.choices(RELATIONS, _RELATION_WEIGHTS)[0]
         questions += skill.questions(rng)
-    return rng.choice(("", "\n")).join(questions)
+    return questions
 
 
 def in_context(rng: random.Random) -> str:

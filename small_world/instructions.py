@@ -24,7 +24,7 @@ from small_world.skills.wordlists import FULL_NAMES
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 
 SEED = 20_2611
-SPLIT_SIZES = {"train": 15_000, "dev": 400, "test": 800}
+SPLIT_SIZES = {"train": 9_000, "dev": 400, "test": 800}
 _HELD_OUT_SHARES = {"test": 0.13, "dev": 0.07}
 
 
@@ -90,6 +90,16 @@ class Pool:
         name = rng.choices(names, [math.sqrt(len(self.known[name])) for name in names])[0]
         return name, rng.choice(self.known[name])
 
+    def pick_in_context(self, rng: random.Random) -> tuple[str, list[Exchange]]:
+        """挑一项在上下文里完成的技能，再挑一件事。"""
+        name = rng.choice(list(self.in_context))
+        return name, rng.choice(self.in_context[name])
+
+    def groups(self) -> set[str]:
+        """这一份里所有主体和题目。"""
+        exchanges = (one[0] for table in (self.known, self.in_context) for asked in table.values() for one in asked)
+        return {exchange.group for exchange in exchanges} | {group for group, _ in self.unknown}
+
 
 def make_pools() -> dict[str, Pool]:
     """把世界分成三份。"""
@@ -131,8 +141,8 @@ def single(pool: Pool, rng: random.Random) -> Conversation:
 
 
 def from_context(pool: Pool, rng: random.Random) -> Conversation:
-    name = rng.choice(list(pool.in_context))
-    exchange = rng.choice(rng.choice(pool.in_context[name]))
+    name, exchanges = pool.pick_in_context(rng)
+    exchange = rng.choice(exchanges)
     return Conversation(name, (exchange.group,), ((exchange.question, exchange.answer),))
 
 

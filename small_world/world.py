@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from small_world.skill import Ask, Relation, Skill
+from small_world.skill import Ask, Relation
 from small_world.skills import animals, countries, culture, life, nature, numbers, people, reading, words
 
 RELATIONS: tuple[Relation, ...] = tuple(
     relation for module in (countries, animals, nature, words, culture, life, people) for relation in module.RELATIONS
 )
-IN_CONTEXT_SKILLS: tuple[Skill, ...] = (*reading.SKILLS, *numbers.SKILLS)
+IN_CONTEXT_SKILLS: tuple[reading.SceneSkill, ...] = (*reading.SKILLS, *numbers.SKILLS)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,13 @@
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from small_world import corpus
+from small_world import corpus, retelling
 from small_world.build import write_split
 from small_world.instructions import SPLIT_SIZES, make_splits
 from small_world.skill import check_relation
@@ -63,6 +63,25 @@ def test_pretraining_text_never_answers_a_question():
     for _ in range(1000):
         text = corpus.unanswered(rng)
         assert not any(sentence + "。" in facts for sentence in text.split("。"))
+
+
+def test_retellings_leave_out_what_dev_and_test_ask(rows):
+    """转述里有问有答，所以只能问训练集的事：dev、test 里单轮的问题一句也不出现；只有转述没有问号。"""
+    held_out = {
+        row["conversations"][0]["content"].rstrip("？。")
+        for split in ("dev", "test")
+        for row in rows[split]
+        if len(row["conversations"]) == 2
+    }
+    train = {row["conversations"][0]["content"].rstrip("？。") for row in rows["train"]}
+    rng = random.Random(0)
+    texts = [retelling.retelling(rng) for _ in range(20_000)]
+    found = Counter(question for text in texts for question in re.split("[：，。]|题目是：|问", text))
+    assert len(train & set(found)) > 1000  # 确实认得出问题
+    hits = {(question, text) for question in held_out for text in texts if question in text}
+    # “14的一半是几”里的“4的一半是几”不算。
+    assert [hit for hit in hits if re.search(rf"(?<!\d){re.escape(hit[0])}", hit[1])] == []
+    assert not any("？" in text for text in texts)
 
 
 def test_prompts_and_facts_of_the_splits_are_disjoint(rows):

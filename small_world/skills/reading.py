@@ -56,18 +56,24 @@ class SceneSkill:
 
     def exchanges(self) -> Iterator[list[Exchange]]:
         for scene in self.scenes():
-            for task in scene.tasks:
-                yield [
-                    Exchange(
-                        group=f"{self.name}:{scene.content}",
-                        question=question,
-                        answer=task.answer,
-                        short=task.short,
-                        topic=task.topic,
-                        follow_up=task.follow_up,
-                    )
-                    for question in task.questions
-                ]
+            yield from self.exchanges_about(scene)
+
+    def exchanges_about(self, scene: Scene) -> list[list[Exchange]]:
+        """关于一份内容的全部问答。"""
+        return [
+            [
+                Exchange(
+                    group=f"{self.name}:{scene.content}",
+                    question=question,
+                    answer=task.answer,
+                    short=task.short,
+                    topic=task.topic,
+                    follow_up=task.follow_up,
+                )
+                for question in task.questions
+            ]
+            for task in scene.tasks
+        ]
 
     def document(self, rng: random.Random) -> str:
         """几份新内容，一半的时候全用同一种句式。"""

@@ -60,5 +60,9 @@ _SECOND = "角羽尾岛湖谷山石花叶影光铃塔河冰"
 
 def invented_names(rng: random.Random) -> list[str]:
     """编造的国名和兽名：世界里没有它们，正确的回答是“不知道”。"""
-    names = [first + second + kind for first in _FIRST for second in _SECOND for kind in UNKNOWN_CLOSED]
-    return rng.sample(names, 160)
+    return rng.sample(all_invented_names(), 160)
+
+
+def all_invented_names() -> list[str]:
+    """编得出的全部名字。"""
+    return [first + second + kind for first in _FIRST for second in _SECOND for kind in UNKNOWN_CLOSED]
