@@ -49,9 +49,9 @@ class Method(NamedTuple):
 METHODS = {
     "full": Method("全参数微调", "train_sft_solution.py", 4e-4),
     "lora_qv": Method("LoRA，只在 q、v", "train_lora_solution.py", 1.2e-2, "--target_modules q_proj v_proj"),
-    "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 5e-3),
-    "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method dora"),
-    "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 5e-3, "--method qlora"),
+    "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 4e-3),
+    "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method dora"),
+    "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method qlora"),
     "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 1e-1, "--method prefix"),
 }
 

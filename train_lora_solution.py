@@ -56,7 +56,7 @@ class AdapterArguments:
             raise ValueError("prefix 的前缀不是权重的改动，不能用 --merge_and_save 合并进基座")
 
 
-LEARNING_RATES = {"lora": 5e-3, "dora": 5e-3, "qlora": 5e-3, "prefix": 1e-1}
+LEARNING_RATES = {"lora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "prefix": 1e-1}
 DEFAULTS = {
     "output_dir": {method: f"outputs/{method}" for method in LEARNING_RATES},
     "learning_rate": LEARNING_RATES,

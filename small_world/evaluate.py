@@ -69,12 +69,18 @@ def read_rows(split: str) -> list[dict]:
 
 def answer_raw_questions(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict]
-) -> tuple[float, int]:
-    """不套对话格式，直接把单轮问题给基座：续写里出现了参考答案的比例，和问题个数。"""
+) -> tuple[float, float, int]:
+    """不套对话格式，直接把单轮问题给基座。
+
+    Returns:
+        续写里出现了参考答案的比例；其中答案本来就一字不差地写在问题里的（“请抄写：……”），把问题再说一遍也会出现，
+        这样的占多少；问题个数。
+    """
     single = [row["conversations"] for row in rows if len(row["conversations"]) == 2]
     written = continue_texts(model, tokenizer, [messages[0]["content"] for messages in single], _RAW_ANSWER_TOKENS)
-    right = sum(messages[1]["content"] in text for messages, text in zip(single, written, strict=True))
-    return right / len(single), len(single)
+    right = [messages for messages, text in zip(single, written, strict=True) if messages[1]["content"] in text]
+    repeated = sum(messages[1]["content"] in messages[0]["content"] for messages in right)
+    return len(right) / len(single), repeated / len(single), len(single)
 
 
 def nearest_neighbour(train: list[dict], test: list[dict]) -> float:
@@ -126,8 +132,8 @@ def main() -> None:
             print(f"    {name}  {right}/{total}")
     chat = exact_match(model, tokenizer, [row["conversations"] for row in test])
     print(f"对话里的基座    {chat:.1%}（{len(test)} 个问题，逐字匹配）")
-    raw, count = answer_raw_questions(model, tokenizer, test)
-    print(f"直接提问的基座  {raw:.1%}（{count} 个单轮问题，续写中含有答案）")
+    raw, repeated, count = answer_raw_questions(model, tokenizer, test)
+    print(f"直接提问的基座  {raw:.1%}（{count} 个单轮问题，续写中含有答案；其中 {repeated:.1%} 的答案就写在问题里）")
     print(f"最近邻          {nearest_neighbour(train, test):.1%}")
     print(f"最常见的回答    {most_frequent(train, test):.1%}")
 
