@@ -23,7 +23,7 @@ def probability_bars(groups: Mapping[str, Sequence[tuple[str, float]]], caption:
     blocks = []
     for prompt, tokens in groups.items():
         bars = "".join(
-            f'<tr><td style="text-align:right;font-family:monospace">{escape(token)}</td>'
+            f'<tr><td style="text-align:right;font-family:monospace">{escape(token.replace(chr(10), "↵"))}</td>'
             f'<td style="width:240px;text-align:left"><div style="width:{max(probability, 0.004):.1%};height:1em;'
             f'background:rgba(60,130,220,.75);border:1px solid currentColor"></div></td>'
             f'<td style="text-align:left">{probability:.1%}</td></tr>'
