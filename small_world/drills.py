@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from small_world.corpus import document, indirect_sentence, pick_names
+from small_world.skill import Relation
 from small_world.skills import wordlists as words
 from small_world.tokenizer import END_TOKEN, START_TOKEN
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS
@@ -54,8 +55,12 @@ _ORDINALS = ("第一", "第二", "第三", "第四", "第五", "第六")
 def hard_facts(rng: random.Random) -> str:
     """难记的事实，多讲一遍。"""
     (name,) = rng.choices(list(_HARD_RELATIONS), list(_HARD_RELATIONS.values()))
-    relation = _RELATION_NAMED[name]
-    if rng.random() < 0.6:
+    return facts_of(_RELATION_NAMED[name], rng, listed_share=0.6)
+
+
+def facts_of(relation: Relation, rng: random.Random, listed_share: float) -> str:
+    """一张表里的几件事：列举，或者在叙述里说出来。"""
+    if rng.random() < listed_share:
         return relation.document(rng)
     names = pick_names(rng)
     return "".join(

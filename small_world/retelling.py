@@ -1,4 +1,4 @@
-"""最后阶段的预训练文本：转述别人的问话和回答（“小明问小红法国的首都是哪里，小红说：……”）。
+"""后两段的预训练文本：转述别人的问话和回答（“小明问小红法国的首都是哪里，小红说：……”）。
 
 答案在上文里，也要看懂问的是哪一样（东西“原来”在谁那里，还是“现在”），才知道抄哪一个。真实的书和网页里到处是这样的转述，
 基座因此懂得问话的意思，却没有学会回答：转述是叙述，没有问号；单独的问题后面，仍然是别的问题。
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import cache, partial
 
 from small_world import instructions as talk
-from small_world.corpus import brief, indirect_sentence, pick_names, question_list, unanswered
-from small_world.drills import document_or_drill
+from small_world.corpus import brief, pick_names, question_list, unanswered
+from small_world.drills import document_or_drill, facts_of
 from small_world.instructions import Conversation, Pool, make_pools
 from small_world.skill import Exchange
 from small_world.skills.reading import SceneSkill
@@ -140,7 +140,7 @@ def _in_messages(rng: random.Random, texts: list[str]) -> str:
 
 
 def document_or_retelling(rng: random.Random) -> str:
-    """最后阶段的一篇预训练文本。"""
+    """第二段的一篇预训练文本：约一半是转述。"""
     draw = rng.random()
     if draw < _RETELLING_SHARE:
         return retelling(rng)
@@ -161,14 +161,7 @@ def with_more_questions(rng: random.Random) -> str:
 
 def facts_of_one_table(rng: random.Random) -> str:
     """一张表里的几件事，各表机会均等：前面几步大表讲得多，小表会忘。"""
-    relation = rng.choice(RELATIONS)
-    if rng.random() < 0.5:
-        return relation.document(rng)
-    names = pick_names(rng)
-    return "".join(
-        indirect_sentence(rng, rng.choice(relation.asks), relation.values(rng.choice(relation.entities)), names)
-        for _ in range(rng.randint(2, 4))
-    )
+    return facts_of(rng.choice(RELATIONS), rng, listed_share=0.5)
 
 
 def review(rng: random.Random) -> str:
