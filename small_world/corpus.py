@@ -5,7 +5,7 @@
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from small_world.skill import Ask, Relation
 from small_world.skills.prose import prose
@@ -15,6 +15,7 @@ from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 
 _RELATION_WEIGHTS = [len(relation.rows) for relation in RELATIONS]
 _SUBJECT_WEIGHTS = [len(subject.relations) for subject in subjects()]
+_ROLES = ("system", "user", "assistant")
 _NAMES = (*NICKNAMES, *FULL_NAMES)
 
 # 每个模板里 {topic} 是话题，{answer} 是关于它的一句话，{short} 是这句话里的答案。
@@ -71,6 +72,11 @@ _SELF_INTRODUCTION = (
     "{b}对{a}说：“我叫{b}。”{a}说：“你好，{b}！”后来{a}对{b}说：“你叫{b}，我没有忘记。”",
 )
 CITIES = ("北京", "上海", "广州", "成都", "杭州", "南京", "武汉", "西安", "重庆", "天津", "长沙", "青岛")
+
+
+def in_messages(rng: random.Random, texts: Iterable[str]) -> str:
+    """一条消息一段，套上 ChatML 的标记，角色是随机的。"""
+    return "".join(f"{START_TOKEN}{rng.choice(_ROLES)}\n{text}{END_TOKEN}\n" for text in texts)
 
 
 def _pick_subject(rng: random.Random) -> Subject:
@@ -242,7 +248,7 @@ def document(rng: random.Random) -> str:
         return unanswered(rng)
     if draw < _UNANSWERED_SHARE + _CHATML_SHARE:
         return "".join(
-            f"{START_TOKEN}{rng.choice(('system', 'user', 'assistant'))}\n{statement_document(rng)}{END_TOKEN}\n"
+            f"{START_TOKEN}{rng.choice(_ROLES)}\n{statement_document(rng)}{END_TOKEN}\n"
             for _ in range(rng.randint(1, 3))
         )
     return statement_document(rng)

@@ -9,10 +9,9 @@ import random
 import re
 from collections.abc import Callable
 
-from small_world.corpus import document, indirect_sentence, pick_names
+from small_world.corpus import document, in_messages, indirect_sentence, pick_names
 from small_world.skill import Relation
 from small_world.skills import wordlists as words
-from small_world.tokenizer import END_TOKEN, START_TOKEN
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS
 
 # 前一阶段结束时探针还常常答错的表，权重大致与答错的个数成正比：彼此很像、容易混的（城市与星期几的天气），
@@ -161,9 +160,7 @@ def drill(rng: random.Random) -> str:
     if rng.random() >= _CHATML_SHARE:
         return text
     sentences = [sentence for sentence in re.split(r"(?<=。)(?!”)|\n", text) if sentence]
-    return "".join(
-        f"{START_TOKEN}{rng.choice(('system', 'user', 'assistant'))}\n{sentence}{END_TOKEN}\n" for sentence in sentences
-    )
+    return in_messages(rng, sentences)
 
 
 def document_or_drill(rng: random.Random) -> str:

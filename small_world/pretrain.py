@@ -1,6 +1,6 @@
 """预训练基座模型：``uv run python -m small_world.pretrain``。
 
-先运行 ``uv run python -m small_world.build`` 得到分词器。分两段：先记住事实、练习用上文，再读转述的问答。
+先运行 ``uv run python -m small_world.build`` 得到分词器。分三段：先记住事实、练习用上文，再读转述的问答，最后复习。
 训练文本边生成边用，每一步的文本只由步号决定，所以中断以后再运行同一条命令，会从最近的检查点接着训练，
 看到的文本与不中断时相同。
 """

@@ -12,16 +12,14 @@ from collections.abc import Callable
 from functools import cache, partial
 
 from small_world import instructions as talk
-from small_world.corpus import brief, pick_names, question_list, unanswered
+from small_world.corpus import brief, in_messages, pick_names, question_list, unanswered
 from small_world.drills import document_or_drill, facts_of
 from small_world.instructions import Conversation, Pool, make_pools
 from small_world.skill import Exchange
 from small_world.skills.reading import SceneSkill
 from small_world.skills.talk import UNKNOWN_CLOSED, all_invented_names
-from small_world.tokenizer import END_TOKEN, START_TOKEN
 from small_world.world import IN_CONTEXT_SKILLS, RELATIONS
 
-_ROLES = ("system", "user", "assistant")
 # 一句话的问题可以转述成“谁问谁什么”；带着短文的、吩咐做事的，当作一道题目。
 _TO_EACH_OTHER = (("{a}问{b}，{question}。", "{b}说：{answer}"), ("{a}问，{question}。", "{b}答道：{answer}"))
 _ASKED = (
@@ -118,7 +116,7 @@ def retelling(rng: random.Random, hard: bool = False) -> str:
             asking = asking.removesuffix("。") + ("。" if forms is _SET else "，")
             answer = answer if answer.endswith(("。", "！")) else answer + "。"
         sentences += [part.format(question=question, answer=answer, **names) for part in (asking, telling)]
-    return _in_messages(rng, sentences) if wrapped else "".join(sentences)
+    return in_messages(rng, sentences) if wrapped else "".join(sentences)
 
 
 def _in_indirect_speech(question: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -132,11 +130,7 @@ def _in_indirect_speech(question: str) -> tuple[str, tuple[tuple[str, str], ...]
 
 def bare_questions(rng: random.Random) -> str:
     """一串没有答案的问题，一句一条消息。"""
-    return _in_messages(rng, question_list(rng))
-
-
-def _in_messages(rng: random.Random, texts: list[str]) -> str:
-    return "".join(f"{START_TOKEN}{rng.choice(_ROLES)}\n{text}{END_TOKEN}\n" for text in texts)
+    return in_messages(rng, question_list(rng))
 
 
 def document_or_retelling(rng: random.Random) -> str:

@@ -75,7 +75,7 @@ def test_retellings_leave_out_what_dev_and_test_ask(rows):
     }
     train = {row["conversations"][0]["content"].rstrip("？。") for row in rows["train"]}
     rng = random.Random(0)
-    texts = [retelling.retelling(rng) for _ in range(20_000)]
+    texts = [retelling.retelling(rng, hard) for _ in range(10_000) for hard in (False, True)]
     found = Counter(question for text in texts for question in re.split("[：，。]|题目是：|问", text))
     assert len(train & set(found)) > 1000  # 确实认得出问题
     hits = {(question, text) for question in held_out for text in texts if question in text}
