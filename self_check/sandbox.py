@@ -1,10 +1,12 @@
 """运行学习者的代码：有时限，它的打印收起来，它抛出的任何东西都变成一份诊断。
 
-代码在一个守护线程里运行，主线程看着它用掉的 CPU 时间；超时就在那个线程里抛出一个异常
-（``PyThreadState_SetAsyncExc``）。信号只有 POSIX 才有，子进程拿不到 notebook 里定义的类，这种办法处处可用。
+代码在一个守护线程里运行，主线程看着它用掉的 CPU 时间；超时就在那个线程里抛出一个异常。
+信号只有 POSIX 才有，子进程拿不到 notebook 里定义的类，这种办法处处可用。
 """
 
+import ast
 import contextlib
+import ctypes
 import io
 import linecache
 import sys
@@ -51,12 +53,26 @@ def calling(description: str) -> Iterator[None]:
         raise
 
 
-def run_limited(function: Callable[[], Any]) -> Outcome:
-    """运行 ``function``，不论它做什么都会返回。"""
+def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
+    """运行 ``function``，不论它做什么都会返回。
+
+    Args:
+        source_file: 学习者的文件；超时以后，从它的哪一行退出由这里决定。
+    """
     value, error = None, None
+    try_bodies: list[range] | None = None  # 超时以后才有
+
+    def exit_when_time_is_up(frame: FrameType, event: str, argument: Any) -> Any:
+        if frame.f_code.co_filename != source_file:
+            return None
+        if try_bodies is not None and not _is_in(try_bodies, frame, source_file):
+            raise TimeLimitExceeded
+        return exit_when_time_is_up
 
     def target() -> None:
         nonlocal value, error
+        if not _debugger_attached():
+            sys.settrace(exit_when_time_is_up)
         try:
             value = function()
         except BaseException as caught:
@@ -68,6 +84,8 @@ def run_limited(function: Callable[[], Any]) -> Outcome:
         thread.start()
         if not _wait(thread):
             frame = sys._current_frames().get(thread.ident or 0)
+            try_bodies = _try_bodies(source_file)
+            thread.join(1.0)
             _interrupt(thread)
             if error is None or isinstance(error, TimeLimitExceeded):
                 error = error or TimeLimitExceeded()
@@ -112,18 +130,40 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _interrupt(thread: threading.Thread) -> None:
-    """让线程停下；停不下来（卡在 C 代码里）就不再管它，它是守护线程，随进程一起结束。"""
-    import ctypes
+def _try_bodies(source_file: str) -> list[range]:
+    """文件里每个带 except 的 try，它里面的行：在这些行抛出异常，会被 ``except:`` 拦下，死循环又接着转。"""
+    try:
+        tries = ast.walk(ast.parse("".join(linecache.getlines(source_file))))
+    except (SyntaxError, ValueError):  # 导入之后又改过，还没有改完
+        return []
+    return [
+        range(node.body[0].lineno, (node.body[-1].end_lineno or 0) + 1)
+        for node in tries
+        if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers
+    ]
 
-    # 可能被学习者的 except: 吞掉，所以要试很多次，总有一次落在 try 的外面
+
+def _is_in(bodies: list[range], frame: FrameType | None, source_file: str) -> bool:
+    """学习者的代码，从这一层到最外面一层，有一层正走在这些行里。"""
+    while frame is not None:
+        if frame.f_code.co_filename == source_file and any(frame.f_lineno in body for body in bodies):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    """在学习者的文件之外，或者整个循环都在 try 里：在那个线程里抛出异常（``PyThreadState_SetAsyncExc``）。
+
+    停不下来（卡在 C 代码里）就不再管它，它是守护线程，随进程一起结束。
+    """
     for _ in range(200):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeLimitExceeded)
-        )
         thread.join(0.01)
         if not thread.is_alive():
             return
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeLimitExceeded)
+        )
 
 
 def diagnose_error(error: BaseException, source_file: str, default_called: str, look: str) -> Diagnosis | None:

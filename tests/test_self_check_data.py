@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import re
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def as_class(function):
 def short_time_limit(monkeypatch):
     """死循环不必等两秒；别的写法只要几毫秒。"""
     monkeypatch.setattr(sandbox, "CPU_SECONDS", 0.5)
+
+
+@pytest.mark.parametrize("name", ["endless_search", "endless_in_bare_except", "endless_in_one_try"])
+def test_endless_loop_is_really_stopped(name):
+    before = threading.active_count()
+    for _ in range(3):  # 停不下来的线程会一直抢 CPU，后面的检查都会超时
+        function = next(function for _, function in WRONG if function.__name__ == name)
+        assert run_suite(DATA, as_class(function)).diagnosis.slug == "raises"
+    assert threading.active_count() == before
 
 
 @cache

@@ -248,6 +248,15 @@ def endless_in_bare_except(self, conversation):
 
 
 @wrong("raises")
+def endless_in_one_try(self, conversation):
+    try:
+        while True:
+            right(self, conversation)
+    except:
+        return [], []
+
+
+@wrong("raises")
 def recursion(self, conversation):
     return recursion(self, conversation)
 
