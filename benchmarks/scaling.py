@@ -2,7 +2,8 @@
 
     uv run --group bench python -m benchmarks.scaling
 
-本项目与普通的填充 Trainer 各测一次，都是 bf16，CPU 时间。结果写到 benchmarks/results/scaling.json、.md 和 .png。
+本项目与普通的填充 Trainer 各测一次，一个线程，CPU 时间；CPU 有 bf16 指令就都用 bf16，没有就都用 fp32。
+结果写到 benchmarks/results/scaling.json、.md 和 .png。
 """
 
 import itertools
@@ -10,14 +11,16 @@ import json
 import multiprocessing
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.training import RESULTS, seconds_per_1000
 from benchmarks.worker import Spec, run
+from finetuning.device import bf16_is_faster
 
-_EMBEDDED = Spec("", "base_model", bf16=True, steps=4)
-_WIDE = Spec("", "qwen3-100m", bf16=True, steps=3, batch_size=4)
+_EMBEDDED = Spec("", "base_model", steps=4)
+_WIDE = Spec("", "qwen3-100m", steps=3, batch_size=4)
 # 横轴的名字 → [(横轴的值, 测量哪一种情况)]。
 SWEEPS: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "sequence length (tokens)": [(n, {"length": n, "batch_size": 2}) for n in (256, 512, 1024, 2048, 4096, 8192)],
@@ -33,12 +36,11 @@ def main() -> None:
     """逐项测量，写下结果。"""
     from tqdm import tqdm
 
-    record: dict[str, Any] = {}
+    record: dict[str, Any] = {"bf16": bf16_is_faster(use_cpu=True)}
     cases = [(axis, *point, name) for axis, points in SWEEPS.items() for point in points for name in CONTENDERS]
     for axis, value, changes, name in tqdm(cases, unit="次"):
         base = _WIDE if axis == "vocabulary" else _EMBEDDED
-        settings = {key: getattr(base, key) for key in base.__dataclass_fields__} | changes | {"contender": name}
-        result = run(Spec(**settings))
+        result = run(replace(base, contender=name, bf16=record["bf16"], **changes))
         record.setdefault(axis, {}).setdefault(name, []).append(
             {"x": value, "seconds_per_1000": seconds_per_1000(result, "cpu"), "mb": result["peak_memory_mb"]}
         )
@@ -78,7 +80,11 @@ def _read_rows(count: int) -> dict[str, float]:
 
 def to_markdown(record: dict[str, Any]) -> str:
     """每一项一张表。"""
-    lines = ["# 时间和内存随什么增长", "", "一个线程，bf16；时间是每 1,000 个真的 token 的 CPU 秒。"]
+    lines = [
+        "# 时间和内存随什么增长",
+        "",
+        f"一个线程，{'bf16' if record['bf16'] else 'fp32'}；时间是每 1,000 个真的 token 的 CPU 秒。",
+    ]
     for axis in SWEEPS:
         lines += ["", f"## {axis}", "", "| | 本项目，秒 | 填充，秒 | 本项目，MB | 填充，MB |", "|---|---|---|---|---|"]
         for ours, padded in zip(*(record[axis][name] for name in CONTENDERS), strict=True):

@@ -1,6 +1,6 @@
 """预训练基座模型：``uv run python -m small_world.pretrain``。
 
-先运行 ``uv run python -m small_world.build`` 得到分词器。分三段：先记住事实、练习用上文，再读转述的问答，最后复习。
+先运行 ``uv run python -m small_world.build`` 得到分词器。分四段：先记住事实、练习用上文，再读转述的问答，最后复习两遍。
 训练文本边生成边用，每一步的文本只由步号决定，所以中断以后再运行同一条命令，会从最近的检查点接着训练，
 看到的文本与不中断时相同。
 """
@@ -23,7 +23,7 @@ from finetuning.device import bf16_is_faster
 from small_world.build import MODEL_DIR, ROOT
 from small_world.corpus import document
 from small_world.drills import document_or_drill
-from small_world.retelling import document_or_retelling, review, with_more_questions
+from small_world.retelling import document_or_retelling, review, review_with_worksheets, with_more_questions
 from small_world.tokenizer import DOCUMENT_TOKEN, END_TOKEN
 
 ROW_LENGTH = 256
@@ -68,9 +68,11 @@ STAGES = (
     Stage("记事实、用上文", 0, 10_000, 3e-3, 200, _muon),
     Stage("读转述的问答", 10_000, 14_000, 1.5e-3, 100, _adamw),
     Stage("复习", 14_000, 15_200, 1.2e-3, 50, _adamw),
+    Stage("再复习", 15_200, 15_800, 8e-4, 50, _adamw),
 )
 # 从哪一步起读哪一种文本，后面的在前。
 TEXTS = (
+    (15_200, review_with_worksheets),
     (14_000, review),
     (11_000, with_more_questions),
     (10_000, document_or_retelling),

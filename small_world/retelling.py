@@ -1,4 +1,4 @@
-"""后两段的预训练文本：转述别人的问话和回答（“小明问小红法国的首都是哪里，小红说：……”）。
+"""第二段起的预训练文本：转述别人的问话和回答（“小明问小红法国的首都是哪里，小红说：……”）。
 
 答案在上文里，也要看懂问的是哪一样（东西“原来”在谁那里，还是“现在”），才知道抄哪一个。真实的书和网页里到处是这样的转述，
 基座因此懂得问话的意思，却没有学会回答：转述是叙述，没有问号；单独的问题后面，仍然是别的问题。
@@ -158,17 +158,37 @@ def facts_of_one_table(rng: random.Random) -> str:
     return facts_of(rng.choice(RELATIONS), rng, listed_share=0.5)
 
 
+def worksheet(rng: random.Random) -> str:
+    """一串各不相同、没有答案的题目：基座看完一题就去看别的，不把它换个说法再说一遍（有的答案就写在题目里）。"""
+    skills = rng.sample(IN_CONTEXT_SKILLS, rng.randint(2, 6))
+    questions = [rng.choice(skill.questions(rng)) for skill in skills]
+    return in_messages(rng, questions) if rng.random() < _CHATML_SHARE else rng.choice(("", "\n")).join(questions)
+
+
 def review(rng: random.Random) -> str:
-    """复习：最后几步的一篇预训练文本。"""
-    makers, weights = zip(*_REVIEW, strict=True)
+    """复习：第三段的一篇预训练文本。"""
+    return _one_of(_REVIEW, rng)
+
+
+def review_with_worksheets(rng: random.Random) -> str:
+    """同上，添上没有答案的题目：最后一段的一篇预训练文本。"""
+    return _one_of(_REVIEW_WITH_WORKSHEETS, rng)
+
+
+_Mixture = tuple[tuple[Callable[[random.Random], str], float], ...]
+
+
+def _one_of(mixture: _Mixture, rng: random.Random) -> str:
+    makers, weights = zip(*mixture, strict=True)
     return rng.choices(makers, weights)[0](rng)
 
 
-_REVIEW: tuple[tuple[Callable[[random.Random], str], float], ...] = (
-    (partial(retelling, hard=True), 42),
-    (facts_of_one_table, 18),
-    (brief, 10),
-    (bare_questions, 5),
-    (unanswered, 5),
-    (document_or_drill, 20),
+_KNOWN: _Mixture = ((partial(retelling, hard=True), 42), (facts_of_one_table, 18), (brief, 10))
+_REVIEW: _Mixture = (*_KNOWN, (bare_questions, 5), (unanswered, 5), (document_or_drill, 20))
+_REVIEW_WITH_WORKSHEETS: _Mixture = (
+    *_KNOWN,
+    (bare_questions, 4),
+    (unanswered, 4),
+    (worksheet, 3),
+    (document_or_drill, 19),
 )

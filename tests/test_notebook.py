@@ -35,11 +35,14 @@ def test_solved_training_lowers_the_loss_and_teaches_answering(solved):
     assert "今天天气晴朗。&lt;|im_end|&gt;" in texts(solved["before-after"])
 
 
-def test_solved_without_end_token_most_do_not_stop(solved):
+def test_solved_without_end_token_answers_run_on(solved):
     cells = re.findall(r"<td[^>]*>(.*?)</td>", texts(solved["variants-measure"]))
-    rows = {cells[i]: cells[i + 1 : i + 4] for i in range(0, len(cells), 4)}
-    assert all(int(share.rstrip("%")) < 50 for share in rows["不学结束标记"][:2])
-    assert int(rows["只学助手"][1].rstrip("%")) > 90
+    rows = {cells[i]: [int(share.rstrip("%")) for share in cells[i + 1 : i + 4]] for i in range(0, len(cells), 5)}
+    right, begins, ended = rows["不学结束标记"]
+    assert begins > 80
+    assert right < 50
+    assert ended < 90
+    assert min(rows["只学助手"]) > 90
 
 
 def test_solved_packing_merging_and_peft_change_nothing(solved):
