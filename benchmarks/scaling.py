@@ -25,7 +25,7 @@ _WIDE = Spec("", "qwen3-100m", steps=3, batch_size=4)
 SWEEPS: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "sequence length (tokens)": [(n, {"length": n, "batch_size": 2}) for n in (256, 512, 1024, 2048, 4096, 8192)],
     "conversations per step": [(n, {"batch_size": n}) for n in (1, 4, 16, 64)],
-    "vocabulary": [(n, {"shape_changes": {"vocab_size": n}}) for n in (2_000, 8_000, 32_000, 151_936)],
+    "vocabulary": [(n, {"shape_changes": {"vocab_size": n}}) for n in (4_000, 16_000, 64_000, 151_936)],
     "LoRA rank r": [(n, {"lora": True, "lora_r": n, "batch_size": 16}) for n in (1, 4, 16, 64)],
 }
 CONTENDERS = ("ours", "padded")

@@ -12,6 +12,7 @@ from finetuning.conversations import Conversation
 from finetuning.data import Dataset
 
 _BATCH_SIZE = 64
+_MOST_LOGITS = 2**27  # 一次最多算多少个 logits：fp32 是 512 MB
 
 
 class Answer(NamedTuple):
@@ -35,12 +36,15 @@ def _inference(model: PreTrainedModel) -> Iterator[None]:
 def mean_loss(model: PreTrainedModel, dataset: Dataset, collate: Callable[[list], dict[str, Any]]) -> float:
     """全部要学的 token 的平均损失（交叉熵），单位 nat。
 
-    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。
+    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。对话长、词表大时，一批少放几段，免得比训练还费内存。
     """
     total, count = 0.0, 0
+    longest = max(len(dataset[index]["input_ids"]) for index in range(len(dataset)))
+    most = _MOST_LOGITS // (longest * model.config.get_text_config().vocab_size)
+    size = max(1, min(_BATCH_SIZE, most))
     with _inference(model):
-        for start in range(0, len(dataset), _BATCH_SIZE):
-            batch = collate([dataset[index] for index in range(start, min(start + _BATCH_SIZE, len(dataset)))])
+        for start in range(0, len(dataset), size):
+            batch = collate([dataset[index] for index in range(start, min(start + size, len(dataset)))])
             batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
             labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
             supervised = int((labels != -100).sum())

@@ -110,6 +110,19 @@ def test_mean_loss_is_per_token(model, tokenizer):
     assert packed.training
 
 
+@pytest.mark.parametrize("collate", [PaddedCollator(0), PackedCollator()])
+def test_mean_loss_bounds_the_logits(model, tokenizer, monkeypatch, collate):
+    """词表大、对话长时一批少放几段：每次的 logits 不超过上限，结果不变。"""
+    data = SFTDataset(conversations(["好", "今天天气晴朗。" * 5, "鱼", "巴黎", "是的。", "猫喜欢鱼。"]), tokenizer)
+    whole, sizes = mean_loss(model, data, collate), []
+    limit = 2 * len(tokenizer) * max(len(example["input_ids"]) for example in data)
+    monkeypatch.setattr("finetuning.evaluate._MOST_LOGITS", limit)
+    with model.lm_head.register_forward_hook(lambda module, inputs, logits: sizes.append(logits.numel())):
+        assert mean_loss(model, data, collate) == pytest.approx(whole, rel=1e-5)
+    assert len(sizes) == 3
+    assert max(sizes) <= limit
+
+
 def test_only_short_answers_are_checkable():
     assert answers_are_checkable(conversations(["好"] * 6))
     assert not answers_are_checkable(conversations(["很长的回答。" * 20] * 6))
