@@ -125,6 +125,8 @@ def plot(record: dict[str, Any], path: Path) -> None:
                 points = record[axis][name]
                 axes.plot([point["x"] for point in points], [point[key] for point in points], style, label=name)
             axes.set(xlabel=axis, ylabel=label, xscale="log", ylim=(0, None))
+            axes.set_xticks([point["x"] for point in points], [f"{point['x']:,}" for point in points])
+            axes.minorticks_off()
             axes.grid(alpha=0.3)
             axes.legend()
     figure.savefig(path, dpi=100)

@@ -1,5 +1,6 @@
 """设备：大页真的用上了。"""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,9 @@ print(Path("/proc/self/smaps_rollup").read_text())
 
 def huge_megabytes(*flags: str) -> int:
     """新的进程里分配 256 MB 的张量，其中多少在大页里。"""
-    result = subprocess.run([sys.executable, "-c", PROGRAM, *flags], capture_output=True, encoding="utf-8", check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    command = [sys.executable, "-c", PROGRAM, *flags]
+    result = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True)
     return int(re.search(r"AnonHugePages:\s+(\d+) kB", result.stdout)[1]) // 1024
 
 
