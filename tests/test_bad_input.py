@@ -8,6 +8,8 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +19,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from child_processes import run_script
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from toy_models import save_toy, toy_model, toy_tokenizer
@@ -31,6 +32,7 @@ from finetuning.quiet import quiet_libraries
 from finetuning.reading import load_conversations
 from train_lora_solution import DEFAULTS, AdapterArguments
 
+ROOT = Path(__file__).parents[1]
 ROW = json.dumps({"instruction": "问", "output": "答"}, ensure_ascii=False)
 GOOD = ROW.encode()
 CONVERSATION = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]
@@ -532,7 +534,7 @@ def test_bad_rows_into_a_file_as_a_directory(tmp_path, refusal):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 真正的进程
+# 真正的命令行
 
 PROCESSES = {
     "bad_rows": (["--train_file", "bad.jsonl"], 1, "bad.jsonl 第 2 行：不是合法的 JSON", 2),
@@ -550,12 +552,14 @@ def test_process(tmp_path, flags, code, words, lines):
     (tmp_path / "broken" / WEIGHTS).unlink()
     (tmp_path / "train.jsonl").write_bytes((GOOD + b"\n") * 4)
     (tmp_path / "bad.jsonl").write_bytes(GOOD + b"\n{oops\n" + GOOD)
-    command = ["--model_name_or_path", "base", "--train_file", "train.jsonl", "--output_dir", "out", *flags]
-    log = tmp_path / "log"
-    assert run_script("train_sft_solution", command, tmp_path, log) == code
-    said = log.read_text(encoding="utf-8")
-    assert said.startswith("参数有误：" if code == 2 else "错误：")
-    assert words in said
-    assert said.count("\n") == lines
-    assert "Traceback" not in said
+    command = [sys.executable, ROOT / "train_sft_solution.py", "--model_name_or_path", "base"]
+    command += ["--train_file", "train.jsonl", "--output_dir", "out", *flags]
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+    assert result.returncode == code
+    assert result.stdout == ""
+    assert result.stderr.startswith("参数有误：" if code == 2 else "错误：")
+    assert words in result.stderr
+    assert result.stderr.count("\n") == lines
+    assert "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
