@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from finetuning.chatml import ChatML
+from finetuning.disk_list import DiskList
 from finetuning.errors import UserError
-from finetuning.reading import OnBadRows, load_conversations
+from finetuning.reading import OnBadRows, iterate_conversations
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,9 +55,9 @@ class SFTDataset:
         self.num_truncated = 0
         self.num_dropped = 0
 
-        # array("i") 每个 token 占 4 字节，Python 的 list 要 40 字节左右：五十万条对话因此放得进内存。
-        self._examples: list[tuple[array, array]] = []
-        conversations = load_conversations(data_path, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
+        # 读一条，变一条；原文不留，token 放在磁盘上：五十万条对话与一千条用的内存几乎一样多。
+        self._input_ids, self._labels = DiskList(), DiskList()
+        conversations = iterate_conversations(data_path, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
         for conversation in conversations:
             input_ids, labels = self._add_bos(*self._format_conversation(conversation))
             is_too_long = len(input_ids) > max_length
@@ -66,11 +67,13 @@ class SFTDataset:
                 self.num_dropped += 1
                 continue
             self.num_truncated += is_too_long
-            self._examples.append((array("i", input_ids), array("i", labels)))
+            # 每个 token 占 4 字节。
+            self._input_ids.append(array("i", input_ids).tobytes())
+            self._labels.append(array("i", labels).tobytes())
 
-        if conversations and not self._examples:
+        if self.num_dropped and not len(self):
             raise UserError(
-                f"{len(conversations)} 段对话在 max_length={max_length} 之内都没有要学的 token；"
+                f"{self.num_dropped} 段对话在 max_length={max_length} 之内都没有要学的 token；"
                 "请调大 max_length；如果它已经够大，请检查 _format_conversation 的标签。"
             )
 
@@ -121,11 +124,11 @@ class SFTDataset:
         return bos + input_ids, [IGNORE_INDEX] * len(bos) + labels
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._labels)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        input_ids, labels = self._examples[index]
-        return {"input_ids": input_ids.tolist(), "labels": labels.tolist()}
+        columns = {"input_ids": self._input_ids, "labels": self._labels}
+        return {name: array("i", column[index]).tolist() for name, column in columns.items()}
 
 
 if __name__ == "__main__":

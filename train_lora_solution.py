@@ -123,7 +123,6 @@ def main() -> None:
     from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.device import use_huge_pages
     from finetuning.model import embedding_rows, load_for_chat, load_model
     from finetuning.output_dir import MERGED_DIR, prepare_output_dir
     from finetuning.quiet import quiet_libraries
@@ -131,7 +130,6 @@ def main() -> None:
     from finetuning.training import build_trainer, save, train
 
     quiet_libraries()
-    use_huge_pages()
     set_seed(args.seed)
 
     # ------------------------------------------------------------------------------------------------------------------

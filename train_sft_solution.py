@@ -26,7 +26,6 @@ def main() -> None:
     from transformers import set_seed
 
     from finetuning.data import load_splits
-    from finetuning.device import use_huge_pages
     from finetuning.model import load_model
     from finetuning.output_dir import prepare_output_dir
     from finetuning.quiet import quiet_libraries
@@ -34,7 +33,6 @@ def main() -> None:
     from finetuning.training import build_trainer, save, train
 
     quiet_libraries()
-    use_huge_pages()
     set_seed(args.seed)
 
     # ------------------------------------------------------------------------------------------------------------------

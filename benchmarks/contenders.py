@@ -103,5 +103,3 @@ CONTENDERS = {
     "ours": Contender("本项目", ours),
     "one_row": Contender("本项目，一行", one_row),
 }
-# 训练脚本在载入模型以前做的事（use_huge_pages），这几个也做。
-OURS = ("ours", "one_row")

@@ -77,9 +77,9 @@ def measure(spec: Spec) -> dict[str, Any]:
     from transformers import TrainerCallback, set_seed
 
     from benchmarks import models
-    from benchmarks.contenders import CONTENDERS, OURS, Job, lora_config
+    from benchmarks.contenders import CONTENDERS, Job, lora_config
     from benchmarks.conversations import random_conversations, real_conversations
-    from finetuning.device import peak_memory_mb, use_huge_pages
+    from finetuning.device import peak_memory_mb
     from finetuning.quiet import quiet_libraries
     from finetuning.report import count_parameters
 
@@ -116,8 +116,6 @@ def measure(spec: Spec) -> dict[str, Any]:
             return batch
 
     quiet_libraries()
-    if spec.contender in OURS:
-        use_huge_pages()
     torch.set_num_threads(spec.threads)
     set_seed(0)
     model = models.load(spec.model, **spec.shape_changes)

@@ -33,6 +33,9 @@ except ImportError:
 
 PER_DOCUMENT = "sdpa_per_document"
 
+# CPU 上，一段至少有这么多 token，bf16 的注意力才比 fp32 快；六十几个 token 时要三倍的时间（benchmarks/README.md）。
+_BF16_PAYS_FROM = 1024
+
 
 def per_document_attention(
     module: torch.nn.Module,
@@ -67,33 +70,33 @@ def per_document_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
 
+    assert max_length_q is not None
     device_type = query.device.type
-    if device_type == "cuda" and torch.is_autocast_enabled("cuda"):
-        # 自定义算子不受 autocast 管，而 q、k 经过 fp32 的归一化之后常常是 fp32。
-        query, key, value = (states.to(torch.get_autocast_dtype("cuda")) for states in (query, key, value))
-    if device_type == "cuda" and _HAS_VARLEN and query.dtype in (torch.float16, torch.bfloat16) and dropout == 0:
+    # autocast 管不到自定义的算子，而 q、k 乘过 fp32 的旋转位置编码以后是 fp32，所以精度由这里来定。
+    autocast = torch.is_autocast_enabled(device_type)
+    dtype = torch.get_autocast_dtype(device_type) if autocast else query.dtype
+    if device_type == "cpu" and max_length_q < _BF16_PAYS_FROM:
+        dtype = torch.float32
+    query, key, value = (states.to(dtype) for states in (query, key, value))
+    if device_type == "cuda" and _HAS_VARLEN and dtype in (torch.float16, torch.bfloat16) and dropout == 0:
         query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (T, heads, head_dim)
-        assert max_length_q is not None
         output = varlen_attn(
             query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
             scale=scaling, window_size=(-1, 0), enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
         return cast(torch.Tensor, output)[None], None
 
-    if device_type == "cpu":
-        # CPU 上短序列的 bf16 SDPA 比 fp32 慢好几倍（反向传播尤其慢），所以在 autocast 里也用 fp32 算。
-        query, key, value = query.float(), key.float(), value.float()
     boundaries = cu_seq_lens_q.tolist()
     sizes = [end - start for start, end in pairwise(boundaries)]
     documents = zip(query.split(sizes, dim=2), key.split(sizes, dim=2), value.split(sizes, dim=2), strict=True)
-    with torch.autocast(device_type, enabled=torch.is_autocast_enabled(device_type) and device_type != "cpu"):
+    with torch.autocast(device_type, enabled=False):
         outputs = [
             scaled_dot_product_attention(
                 *states, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
             )
             for states in documents
         ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    return torch.cat([output.transpose(1, 2) for output in outputs], dim=1), None
 
 
 AttentionInterface.register(PER_DOCUMENT, per_document_attention)

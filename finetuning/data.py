@@ -1,7 +1,8 @@
 """训练、验证、检验三份数据。"""
 
+import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple, Protocol
@@ -10,8 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments
 from finetuning.conversations import Conversation
+from finetuning.disk_list import DiskList
 from finetuning.errors import UserError
-from finetuning.reading import load_conversations
+from finetuning.reading import iterate_conversations
 
 # 没有给检验数据时，从训练数据里留出来的份额和上限。
 _HELD_OUT_SHARE, _HELD_OUT_MOST = 0.05, 200
@@ -54,20 +56,22 @@ def load_splits(
         UserError: 文件读不到，有坏行，或训练数据太少而留不出检验数据。
     """
 
-    def read(split: str, source: str) -> list[Conversation]:
+    def read(split: str, source: str) -> Iterator[Conversation]:
         bad_rows_path = Path(output_dir) / f"bad_rows_{split}.jsonl"
-        return load_conversations(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
+        return iterate_conversations(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
+
+    def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
+        return dataset_class(conversations, tokenizer, arguments.max_length)
 
     train = read("train", arguments.train_file)
     if arguments.test_file:
-        test = read("test", arguments.test_file)
+        test = list(read("test", arguments.test_file))
     else:
         train, test = _hold_out(train, arguments.train_file)
-    validation = read("validation", arguments.validation_file) if arguments.validation_file else None
     return Splits(
-        train=dataset_class(train, tokenizer, arguments.max_length),
-        validation=dataset_class(validation, tokenizer, arguments.max_length) if validation else None,
-        test=dataset_class(test, tokenizer, arguments.max_length),
+        train=to_dataset(train),
+        validation=to_dataset(read("validation", arguments.validation_file)) if arguments.validation_file else None,
+        test=to_dataset(test),
         test_conversations=test,
         held_out=not arguments.test_file,
     )
@@ -78,13 +82,15 @@ def answers_are_checkable(conversations: list[Conversation]) -> bool:
     return median(len(conversation[-1]["content"]) for conversation in conversations) <= _SHORT_ANSWER
 
 
-def _hold_out(conversations: list[Conversation], name: str) -> tuple[list[Conversation], list[Conversation]]:
+def _hold_out(conversations: Iterator[Conversation], name: str) -> tuple[Iterator[Conversation], list[Conversation]]:
     """随机留出一部分作检验；与训练的种子无关，所以换种子时检验的是同样的题。"""
-    if len(conversations) < 2:
-        raise UserError(
-            f"{name} 只有 {len(conversations)} 段对话，留不出检验数据；请增加数据，或用 --test_file 另给一份。"
-        )
-    count = min(max(1, round(len(conversations) * _HELD_OUT_SHARE)), _HELD_OUT_MOST)
-    held_out = set(random.Random(0).sample(range(len(conversations)), count))
-    train = [conversation for index, conversation in enumerate(conversations) if index not in held_out]
-    return train, [conversations[index] for index in sorted(held_out)]
+    stored = DiskList()  # 读完才知道一共多少段
+    for conversation in conversations:
+        stored.append(json.dumps(conversation).encode())
+    total = len(stored)
+    if total < 2:
+        raise UserError(f"{name} 只有 {total} 段对话，留不出检验数据；请增加数据，或用 --test_file 另给一份。")
+    count = min(max(1, round(total * _HELD_OUT_SHARE)), _HELD_OUT_MOST)
+    held_out = set(random.Random(0).sample(range(total), count))
+    train = (json.loads(stored[index]) for index in range(total) if index not in held_out)
+    return train, [json.loads(stored[index]) for index in sorted(held_out)]

@@ -1,6 +1,5 @@
 """设备和精度：这台机器有什么，用什么最快，用了多少内存。"""
 
-import os
 import sys
 
 import torch
@@ -28,15 +27,6 @@ def bf16_is_faster(use_cpu: bool) -> bool:
         capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def use_huge_pages() -> None:
-    """让 torch 把 CPU 上的大张量放在大页（transparent huge pages）里；只有 Linux 有，别处没有作用。
-
-    激活值和梯度每一步都重新分配，系统要一页一页地给内存清零、登记；一页 2 MB 就比一页 4 KB 少五百次登记。
-    torch 在第一次分配大张量时读这个环境变量，所以要在载入模型以前调用；用户自己设过的不改。
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def describe_device(device: torch.device) -> str:

@@ -39,7 +39,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None]:
         """梯度前向时已经算好。"""
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0].to(gradient.dtype), None
+        return gradient.mul_(grad_outputs[0].to(gradient.dtype)), None
 
 
 def chunked_causal_lm_loss(

@@ -13,8 +13,8 @@
 - 每一层留下的激活（activation）：线性层留 bf16 的输入；RMSNorm 在 fp32 里算，留 fp32 的；SwiGLU 留三个中间维那么宽的；
   注意力用 SDPA，只留 q、k、v、输出和每行一个数，不留 长度×长度 的分数矩阵。
   开了梯度检查点（gradient checkpointing），每层就只留输入。
-- logits 是 位置数×词表：它和它的梯度各一份 bf16，Trainer 又把输出转成一份 fp32；损失的 fp32 中间结果一次只有几行
-  （见 finetuning.loss），而填充的批次没有这样省，另有几份 fp32。词表有十几万时，这一项可能最大。
+- logits 是 位置数×词表：它和它的梯度各一份 bf16，损失的 fp32 中间结果一次只有几行（见 finetuning.loss）；
+  填充的批次没有这样省，另有几份 fp32。词表有十几万时，这一项可能最大。
 
 峰值出现在哪里也一起得出：反向传播从后往前，一边放掉激活，一边生出梯度，所以两者不会同时最多。
 """
@@ -37,6 +37,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
+from finetuning.embedding import add_embedding_gradient_in_place
 from finetuning.errors import UserError
 from finetuning.frozen import frozen_linears
 from finetuning.loss import chunked_causal_lm_loss
@@ -134,7 +135,8 @@ def plan(
         batch_size, max_length: 一步几段对话，每段多少个 token；按每段都有这么长来算，这是最坏的情况。
         supervised_share: 要学的（算 logits 的）位置占多少；1 是最坏的情况。填充的批次总是算全部位置。
         target_modules: 给哪些层加 LoRA；None 是所有线性层。
-        device: 在哪里训练。CPU 上注意力用 fp32 算（见 :mod:`finetuning.attention`），多用一些。
+        device: 在哪里训练。CPU 上短对话的注意力用 fp32 算（见 :mod:`finetuning.attention`），多用一些；
+            共用的嵌入矩阵少一份梯度（见 :mod:`finetuning.embedding`）。
 
     Raises:
         UserError: 这个配置不是因果语言模型，没有 ``target_modules`` 里的层，或几个选项不能一起用。
@@ -163,6 +165,8 @@ def plan(
         base.loss_function = chunked_causal_lm_loss
         if device == "cpu":
             model.set_attn_implementation(PER_DOCUMENT)
+    if device == "cpu":
+        add_embedding_gradient_in_place(model)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     peak = _simulate(
@@ -349,8 +353,6 @@ class _LiveBytes(TorchDispatchMode):
 
 def _simulate(model: Any, batch: dict[str, Any], passes: int, bf16: bool, vocab_size: int) -> Counter[str]:
     """前向、反向传播 ``passes`` 次；返回权重和优化器之外，最多的那一刻各类有多少字节。"""
-    from accelerate.utils import convert_to_fp32
-
     # 批次是真的张量（注意力要读出每段的边界），权重是假的。
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake:
@@ -362,12 +364,10 @@ def _simulate(model: Any, batch: dict[str, Any], passes: int, bf16: bool, vocab_
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(tracker.is_gradient)
     for _ in range(passes):
-        # 与 Trainer 一样：自动混合精度只管前向传播；输出都转成 fp32，连已经用不着的 logits 也转。
         with fake, tracker:
+            # 与训练时一样，自动混合精度只管前向传播。
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                output = model(**batch)
-            loss = (convert_to_fp32(output) if bf16 else output).loss
-            del output
+                loss = model(**batch).loss
             loss.backward()
             del loss
     return tracker.peak

@@ -1,4 +1,4 @@
-"""数据文件或 hub 数据集 → 对话列表；坏行在训练之前就被找出来。
+"""数据文件或 hub 数据集 → 一段段对话；坏行在训练之前就被找出来。
 
 Parquet 文件和 hub 数据集由 ``datasets`` 读。本地的 JSON 文件由标准库逐行读，有三个理由：``datasets`` 把文件变成
 各列类型一致的 Arrow 表，content 一行是文字、一行是列表就整个失败；它的报错不带行号；它要写缓存。逐行读还更快，
@@ -58,7 +58,17 @@ def load_conversations(
     on_bad_rows: OnBadRows = "stop",
     bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
 ) -> list[Conversation]:
-    """读出并检查全部对话。
+    """读出并检查全部对话，放进一个列表；参数和异常见 :func:`iterate_conversations`。"""
+    return list(iterate_conversations(source, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path))
+
+
+def iterate_conversations(
+    source: str | os.PathLike[str] | Iterable[object],
+    *,
+    on_bad_rows: OnBadRows = "stop",
+    bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
+) -> Iterator[Conversation]:
+    """逐条读出并检查对话，不全部留在内存里。
 
     Args:
         source: 以下三者之一。
@@ -69,11 +79,12 @@ def load_conversations(
         bad_rows_path: 坏行的去处，JSONL，每行 ``{"file", "line", "reason", "row"}``；
             只在 ``"skip"`` 时写，没有坏行时是空文件。
 
-    Returns:
-        对话的列表，顺序与文件相同；各种格式都已变成 ``[{"role": …, "content": …}, …]``。
+    Yields:
+        一段段对话，顺序与文件相同；各种格式都已变成 ``[{"role": …, "content": …}, …]``。
 
     Raises:
         UserError: 文件或 hub 读不到；有坏行而 ``on_bad_rows="stop"``；一条可用的对话也没有。
+            后两种要读到末尾才知道：坏行一次全部列出，第一个坏行以后的对话不再给出。
     """
     if on_bad_rows not in ("stop", "skip"):
         raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
@@ -82,24 +93,27 @@ def load_conversations(
     else:
         name, rows = "（内存中的数据）", enumerate(source, 1)
 
-    conversations: list[Conversation] = []
+    good = 0
     bad_rows: list[BadRow] = []
     for line, row in rows:
         try:
             if isinstance(row, bytes):
                 row = _parse_json(row)
-            conversations.append(to_conversation(row))
+            conversation = to_conversation(row)
         except BadRowError as error:
             bad_rows.append(BadRow(name, line, str(error), row))
+            continue
+        good += 1
+        if on_bad_rows == "skip" or not bad_rows:
+            yield conversation
 
     if on_bad_rows == "skip":
         _write_bad_rows(bad_rows, Path(bad_rows_path))
     elif bad_rows:
-        raise UserError(_describe_bad_rows(bad_rows, total=len(conversations) + len(bad_rows)))
-    if not conversations and isinstance(source, str | os.PathLike):
+        raise UserError(_describe_bad_rows(bad_rows, total=good + len(bad_rows)))
+    if not good and isinstance(source, str | os.PathLike):
         reason = f"{len(bad_rows)} 行全是坏行，原因见 {bad_rows_path}" if bad_rows else "是空的"
         raise UserError(f"{name} 里没有可用的对话：{reason}。")
-    return conversations
 
 
 def _describe_bad_rows(bad_rows: list[BadRow], total: int) -> str:

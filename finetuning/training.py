@@ -14,11 +14,13 @@ from transformers.trainer_utils import IntervalStrategy
 from finetuning.checkpoints import CheckpointKeeper, last_complete
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import Splits
+from finetuning.embedding import add_embedding_gradient_in_place
 from finetuning.errors import Interrupted, say
 from finetuning.frozen import FrozenWeightsInBf16
 from finetuning.interrupt import GracefulInterrupt, resume_command
 from finetuning.output_dir import unfinished_dir
 from finetuning.packing import enable_packing
+from finetuning.precision import PlainAutocast
 from finetuning.threads import RowTrainer, rows_per_step
 from finetuning.trainer_arguments import SFTArguments
 
@@ -91,8 +93,10 @@ def build_trainer(
         callbacks=[CheckpointKeeper(limit), StopBeforeExtraStep()],
     )
     shards_weights = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    if args.bf16 and isinstance(model, PeftModel) and not shards_weights:
-        trainer.add_callback(FrozenWeightsInBf16())
+    if args.bf16 and not shards_weights:
+        trainer.add_callback(PlainAutocast())
+        if isinstance(model, PeftModel):
+            trainer.add_callback(FrozenWeightsInBf16())
     if trainer.pop_callback(ProgressCallback):
         trainer.add_callback(Progress)
     if padding_free:
@@ -102,6 +106,8 @@ def build_trainer(
             trainer.rows = rows_per_step(model, args)
         else:
             say(f"这个模型不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
+    if args.device.type == "cpu" and args.world_size == 1 and trainer.rows == 1:
+        add_embedding_gradient_in_place(model)
     return trainer
 
 

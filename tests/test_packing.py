@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
 
+from finetuning import attention as attention_module
 from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.packing import enable_packing
@@ -98,15 +99,32 @@ def test_padded_collator_keeps_a_real_token_equal_to_the_padding():
     assert batch["labels"][0].tolist() == EXAMPLES[0]["labels"] + [-100] * 4
 
 
-def test_bf16_autocast_stays_close():
-    model = toy_model()
+@pytest.mark.parametrize(
+    ("longest", "dtype"), [(10, torch.float32), (1100, torch.bfloat16)], ids=["short", "long enough for bf16 attention"]
+)
+def test_bf16_autocast_stays_close(monkeypatch, longest, dtype):
+    seen = set()
+    original = attention_module.scaled_dot_product_attention
+    monkeypatch.setattr(
+        attention_module,
+        "scaled_dot_product_attention",
+        lambda query, *args, **options: seen.add(query.dtype) or original(query, *args, **options),
+    )
+    model = toy_model(max_position_embeddings=2048)
     model.set_attn_implementation(PER_DOCUMENT)
-    batch = PackedCollator()(EXAMPLES)
-    exact, _ = gradients(model, batch)
+    ids = [number % 300 for number in range(longest)]
+    batch = PackedCollator()([*EXAMPLES, {"input_ids": ids, "labels": ids}])
+    exact, gradient = gradients(model, batch)
+    assert seen == {torch.float32}
+    seen.clear()
     with torch.autocast("cpu", torch.bfloat16):
-        rounded, _ = gradients(model, batch)
+        rounded, rounded_gradient = gradients(model, batch)
+    assert seen == {dtype}
     assert rounded == pytest.approx(exact, rel=2e-2)
     assert rounded != exact
+    for name, expected in gradient.items():
+        similarity = torch.cosine_similarity(rounded_gradient[name].flatten(), expected.flatten(), dim=0)
+        assert similarity > 0.95, name
 
 
 def test_gradient_checkpointing_and_lora_give_the_same_gradients():

@@ -1,0 +1,64 @@
+"""bf16 自动混合精度：训练中 logits 留在 bf16，学到的与 accelerate 的包装一位不差；训练后恢复原样。"""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from toy_models import toy_model, toy_tokenizer
+from transformers import TrainerCallback, set_seed
+
+from finetuning.data import Splits
+from finetuning.precision import PlainAutocast
+from finetuning.trainer_arguments import SFTArguments
+from finetuning.training import build_trainer
+
+EXAMPLES = [
+    {"input_ids": [(7 * number + step) % 40 for step in range(size)], "labels": [-100] * 2 + [5] * (size - 2)}
+    for number, size in enumerate((6, 30, 9, 14, 3, 22, 8, 11))
+]
+
+
+def trained(tmp_path, lora, padding_free, keep):
+    """训练三轮，记下每一次前向传播的 logits 的精度。"""
+    set_seed(0)
+    model = toy_model()
+    if lora:
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    args = SFTArguments(
+        output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
+        logging_steps=1, save_strategy="no", disable_tqdm=True, bf16=True, eval_strategy="epoch", seed=1,
+    )  # fmt: skip
+    data = Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False)
+    trainer = build_trainer(model, toy_tokenizer(), data, args, padding_free)
+    if not keep:
+        assert trainer.pop_callback(PlainAutocast) is not None
+    dtypes = []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, *args, **kwargs):
+            model.register_forward_hook(lambda module, inputs, output: dtypes.append(output.logits.dtype))
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    losses = [entry.get("loss", entry.get("eval_loss")) for entry in trainer.state.log_history]
+    return model, losses, set(dtypes), {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
+def test_bit_for_bit_the_same_without_fp32_logits(tmp_path, lora, padding_free):
+    _, losses, dtypes, weights = trained(tmp_path / "ours", lora, padding_free, keep=True)
+    _, expected_losses, plain, expected = trained(tmp_path / "plain", lora, padding_free, keep=False)
+    assert dtypes == {torch.bfloat16}
+    assert plain == {torch.float32}
+    assert losses == expected_losses
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
+def test_afterwards_the_model_computes_in_its_own_precision(tmp_path):
+    model, *_ = trained(tmp_path, lora=False, padding_free=True, keep=True)
+    fresh = toy_model()
+    fresh.load_state_dict(model.state_dict())
+    ids = torch.tensor([[3, 9, 4]])
+    model.eval().set_attn_implementation("sdpa")
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, fresh.eval()(ids).logits, rtol=0, atol=0)
