@@ -28,7 +28,7 @@ class PackedCollator:
     CPU 的矩阵库（oneDNN）为每种形状编译并缓存一份代码，每步的长度都不同时，内存因此要多用一倍，也慢一些。
     """
 
-    def __init__(self, multiple: int = 64):
+    def __init__(self, multiple: int = 32):
         self.multiple = multiple
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import logging
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,22 @@ def test_the_conversation_is_not_changed(tokenizer):
 def test_dataset_can_be_sent_to_dataloader_workers():
     dataset = SFTDataset([CONVERSATIONS["single"]], toy_tokenizers.chatml())
     assert list(pickle.loads(pickle.dumps(dataset))) == list(dataset)
+
+
+def test_memory_does_not_grow_with_the_rows():
+    """一条一条地给，边给边数内存；留在内存里的话，每条约 1.7 KB。"""
+    tokenizer = toy_tokenizers.chatml()
+
+    def peak(count):
+        tracemalloc.start()
+        dataset = SFTDataset(([user(f"{number}？"), assistant("好")] for number in range(count)), tokenizer)
+        assert len(dataset) == count
+        megabytes = tracemalloc.get_traced_memory()[1] / 1e6
+        tracemalloc.stop()
+        return megabytes
+
+    few = peak(100)
+    assert peak(3000) < few + 0.5
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """文件或 hub → 对话列表：真的文件、真的进程。"""
 
 import gzip
+import itertools
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from finetuning.errors import UserError
-from finetuning.reading import load_conversations
+from finetuning.reading import iterate_conversations, load_conversations
 
 ROOT = Path(__file__).parents[1]
 
@@ -100,6 +101,19 @@ def test_rows_in_memory():
     assert load_conversations(EXPECTED) == load_conversations(iter(ROWS)) == EXPECTED
     assert load_conversations([]) == []
     assert message_of([EXPECTED[0], [EXPECTED[1][0]]]).splitlines()[1] == f"  （内存中的数据） 第 2 行：{NO_ANSWER}"
+
+
+def test_rows_are_read_one_by_one():
+    """永远读不完的数据，也能马上给出第一条。"""
+    assert next(iterate_conversations(itertools.cycle(ROWS))) == EXPECTED[0]
+
+
+def test_nothing_comes_after_a_bad_row_that_stops():
+    """反正要停下，不必为后面的再花时间；但后面的坏行也要查出来。"""
+    rows = iterate_conversations([ROWS[0], 1, ROWS[1], 2])
+    assert next(rows) == EXPECTED[0]
+    with pytest.raises(UserError, match="4 行中有 2 行不能用于训练"):
+        next(rows)
 
 
 def test_bad_rows_stop_with_file_line_and_reason(tmp_path):
