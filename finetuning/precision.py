@@ -30,7 +30,7 @@ class PlainAutocast(TrainerCallback):
     ) -> None:
         """见 :class:`transformers.TrainerCallback`；accelerate 已经包装好模型。"""
         assert model is not None
-        extract_model_from_parallel(model, keep_fp32_wrapper=False)
+        remove_autocast(model)
         self.forward = model.forward
         model.forward = torch.autocast(args.device.type, torch.bfloat16)(model.forward)
 
@@ -46,3 +46,8 @@ class PlainAutocast(TrainerCallback):
         assert model is not None
         assert self.forward is not None
         model.forward = self.forward
+
+
+def remove_autocast(model: torch.nn.Module) -> None:
+    """拆掉 accelerate 给 ``forward`` 加的 autocast 和转换；没有加过就什么也不做。"""
+    extract_model_from_parallel(model, keep_fp32_wrapper=False)

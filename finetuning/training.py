@@ -20,7 +20,7 @@ from finetuning.frozen import FrozenWeightsInBf16
 from finetuning.interrupt import GracefulInterrupt, resume_command
 from finetuning.output_dir import unfinished_dir
 from finetuning.packing import enable_packing
-from finetuning.precision import PlainAutocast
+from finetuning.precision import PlainAutocast, remove_autocast
 from finetuning.threads import RowTrainer, rows_per_step
 from finetuning.trainer_arguments import SFTArguments
 
@@ -106,7 +106,7 @@ def build_trainer(
             trainer.rows = rows_per_step(model, args)
         else:
             say(f"这个模型不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
-    if args.device.type == "cpu" and args.world_size == 1 and trainer.rows == 1:
+    if args.device.type == "cpu" and args.world_size == 1 and trainer.rows == 1 and not shards_weights:
         add_embedding_gradient_in_place(model)
     return trainer
 
@@ -130,6 +130,7 @@ def train(trainer: Trainer) -> float:
         saved = last_complete(Path(cast(str, trainer.args.output_dir)))
         advice = f"从 {saved.name} 接着训练：{resume_command()}" if saved else "还没有检查点，下次从头开始。"
         raise Interrupted(f"训练在第 {trainer.state.global_step} 步被中断；{advice}")
+    remove_autocast(cast(PreTrainedModel, trainer.model))  # 没有走一步的，PlainAutocast 还来不及拆
     return time.perf_counter() - started
 
 

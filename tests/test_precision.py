@@ -9,12 +9,21 @@ from transformers import TrainerCallback, set_seed
 from finetuning.data import Splits
 from finetuning.precision import PlainAutocast
 from finetuning.trainer_arguments import SFTArguments
-from finetuning.training import build_trainer
+from finetuning.training import build_trainer, train
 
 EXAMPLES = [
     {"input_ids": [(7 * number + step) % 40 for step in range(size)], "labels": [-100] * 2 + [5] * (size - 2)}
     for number, size in enumerate((6, 30, 9, 14, 3, 22, 8, 11))
 ]
+
+
+def trainer_for(model, tmp_path, padding_free=True, **changes):
+    options = {"save_strategy": "no", "eval_strategy": "epoch"} | changes
+    args = SFTArguments(
+        output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
+        logging_steps=1, disable_tqdm=True, bf16=True, seed=1, **options,
+    )  # fmt: skip
+    return build_trainer(model, toy_tokenizer(), Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False), args, padding_free)
 
 
 def trained(tmp_path, lora, padding_free, keep):
@@ -23,12 +32,7 @@ def trained(tmp_path, lora, padding_free, keep):
     model = toy_model()
     if lora:
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
-    args = SFTArguments(
-        output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
-        logging_steps=1, save_strategy="no", disable_tqdm=True, bf16=True, eval_strategy="epoch", seed=1,
-    )  # fmt: skip
-    data = Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False)
-    trainer = build_trainer(model, toy_tokenizer(), data, args, padding_free)
+    trainer = trainer_for(model, tmp_path, padding_free)
     if not keep:
         assert trainer.pop_callback(PlainAutocast) is not None
     dtypes = []
@@ -54,8 +58,15 @@ def test_bit_for_bit_the_same_without_fp32_logits(tmp_path, lora, padding_free):
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
 
 
-def test_afterwards_the_model_computes_in_its_own_precision(tmp_path):
-    model, *_ = trained(tmp_path, lora=False, padding_free=True, keep=True)
+@pytest.mark.parametrize("again", [False, True], ids=["trained", "resumed after the last step"])
+def test_afterwards_the_model_computes_in_its_own_precision(tmp_path, again):
+    model = toy_model()
+    train(trainer_for(model, tmp_path, save_strategy="epoch"))
+    if again:
+        weights = [weight.clone() for weight in model.parameters()]
+        model = toy_model()
+        train(trainer_for(model, tmp_path, save_strategy="epoch", resume_from_checkpoint="true"))
+        assert all(map(torch.equal, model.parameters(), weights))
     fresh = toy_model()
     fresh.load_state_dict(model.state_dict())
     ids = torch.tensor([[3, 9, 4]])
