@@ -39,14 +39,9 @@ def as_class(function):
     return type("SFTDataset", (data_exercise.SFTDataset,), {"_format_conversation": function})
 
 
-@pytest.fixture(autouse=True)
-def short_time_limit(monkeypatch):
-    """死循环不必等两秒；别的写法只要几毫秒。"""
-    monkeypatch.setattr(sandbox, "CPU_SECONDS", 0.5)
-
-
 @pytest.mark.parametrize("name", ["endless_search", "endless_in_bare_except", "endless_in_one_try"])
-def test_endless_loop_is_really_stopped(name):
+def test_endless_loop_is_really_stopped(name, monkeypatch):
+    monkeypatch.setattr(sandbox, "CPU_SECONDS", 0.5)
     before = threading.active_count()
     for _ in range(3):  # 停不下来的线程会一直抢 CPU，后面的检查都会超时
         function = next(function for _, function in WRONG if function.__name__ == name)
