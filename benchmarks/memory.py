@@ -7,6 +7,8 @@
 
 预测的是活着的张量。glibc 默认把放掉的中小块留着备用，物理内存因此多出不少；这里让它立刻还给系统
 （``MALLOC_MMAP_THRESHOLD_``）。这个设置和清零峰值的办法只有 Linux 才有，所以只在 Linux 上测。
+
+只用一个线程：预测的是一批拼成一行的情形，两个线程各算一行时（CPU 上的小模型）要多一些。
 """
 
 import json
@@ -63,7 +65,7 @@ def measured(case: str, method: Method, bf16: bool) -> int:
     """在新的进程里实测的增长，字节。"""
     result = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", "--measure", case, method, str(int(bf16))],
-        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "PYTHONUTF8": "1"},
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
     )

@@ -14,7 +14,7 @@ CPU 上比的是 CPU 时间，CUDA 上是实际时间。结果写到 benchmarks/
   --train_file 文件           用真实的对话；默认是随机的 token
   --rounds 轮数               默认 3
   --steps 步数                每次训练几步，第一步不计时；默认 4
-  --batch_size 段数           一步几段对话；默认 8
+  --batch_size 段数           一步几段对话；默认 16
   --lengths 长度 …            每段对话都是这么长；默认有长有短
   --methods full lora         比较全参数微调、LoRA，还是两样都比；默认两样
   --equality_steps 步数       另外用 fp32 训练这么多步，一步两段，比较每一步的损失；0 是不比；默认 50
@@ -60,7 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train_file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--lengths", type=int, nargs="+", default=[None])
     parser.add_argument("--methods", nargs="+", choices=("full", "lora"), default=["full", "lora"])
     parser.add_argument("--equality_steps", type=int, default=50)
@@ -107,14 +107,15 @@ def main() -> None:
                 }
             )
     RESULTS.mkdir(exist_ok=True)
-    name = f"training_{Path(arguments.model_name_or_path).name}_{arguments.device}"
+    name = f"training_{Path(arguments.model_name_or_path).name}_{arguments.device}_batch{arguments.batch_size}"
     settings = {key: value for key, value in vars(arguments).items() if key != "help"}
     (RESULTS / f"{name}.json").write_text(
         json.dumps({"settings": settings, "versions": versions(), "measured": record}, ensure_ascii=False, indent=1)
         + "\n",
         encoding="utf-8",
     )
-    header = f"# {arguments.model_name_or_path}，{arguments.device}，{arguments.threads} 线程\n\n"
+    header = f"# {arguments.model_name_or_path}，{arguments.device}，{arguments.threads} 线程，"
+    header += f"一步 {arguments.batch_size} 段对话\n\n"
     header += "，".join(f"{package} {version}" for package, version in versions().items())
     (RESULTS / f"{name}.md").write_text("\n\n".join([header, *sections]) + "\n", encoding="utf-8")
     print(f"结果在 {RESULTS.name}/{name}.json 和 .md")

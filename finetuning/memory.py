@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from weakref import finalize
@@ -40,7 +41,7 @@ from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.embedding import add_embedding_gradient_in_place
 from finetuning.errors import UserError
 from finetuning.frozen import frozen_linears
-from finetuning.loss import chunked_causal_lm_loss
+from finetuning.loss import chunk_size, chunked_causal_lm_loss
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -162,7 +163,7 @@ def plan(
     padding_free = padding_free and method != "prefix"  # 前缀在 KV 缓存里，首尾相接的一行不能有缓存
     if padding_free:
         base = model.get_base_model() if isinstance(model, PeftModel) else model
-        base.loss_function = chunked_causal_lm_loss
+        base.loss_function = partial(chunked_causal_lm_loss, chunk=chunk_size(device))
         if device == "cpu":
             model.set_attn_implementation(PER_DOCUMENT)
     if device == "cpu":

@@ -1,5 +1,8 @@
-"""几个测试进程同时运行，每个只用一个线程：两个线程旁边有忙着的程序时，可能慢几十倍。"""
+"""测试启动的进程用什么环境。"""
 
 import os
 
+# 几个测试进程同时运行，每个只用一个线程：两个线程旁边有忙着的程序时，可能慢几十倍。
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# 有的机器设了它：每个进程都要把 torch、transformers 的几千个模块重新编译一遍，一次多花七八秒。
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

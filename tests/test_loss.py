@@ -14,7 +14,7 @@ VOCAB = 37
 
 @pytest.fixture(params=[VOCAB, 4 * VOCAB + 5, 1], ids=["one row at a time", "four rows", "less than a row"])
 def small_chunks(request, monkeypatch):
-    monkeypatch.setattr(loss_module, "_CHUNK", request.param)
+    monkeypatch.setattr(loss_module, "chunk_size", lambda device: request.param)
 
 
 def example(dtype=torch.float32):
