@@ -13,7 +13,7 @@ CPU 上比的是 CPU 时间，CUDA 上是实际时间。结果写到 benchmarks/
                               或模型目录（如 base_model）、hub 上的名字
   --train_file 文件           用真实的对话；默认是随机的 token
   --rounds 轮数               默认 3
-  --steps 步数                每次训练几步，第一步不计时；默认 4
+  --steps 步数                每次训练几步，第一步不计时；默认 3
   --batch_size 段数           一步几段对话；默认 16
   --lengths 长度 …            每段对话都是这么长；默认有长有短
   --methods full lora         比较全参数微调、LoRA，还是两样都比；默认两样
@@ -59,7 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model_name_or_path", default="smollm2-135m")
     parser.add_argument("--train_file")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--lengths", type=int, nargs="+", default=[None])
     parser.add_argument("--methods", nargs="+", choices=("full", "lora"), default=["full", "lora"])

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch.nn.functional import nll_loss
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.collator import IGNORE_INDEX
@@ -20,32 +19,33 @@ def chunk_size(device: str) -> int:
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """各行交叉熵之和；``(N, V)`` 的 fp32 中间结果一次只有几行。
 
-    对 logits 的梯度是 softmax 减去标签的一位有效向量（one-hot）。前向时每一行的 softmax 正好在手边，
-    所以当场算好，用 logits 自己的精度存放；Liger Kernel（arXiv 2410.10989）也这样做。
+    对 logits 的梯度是 softmax 减去标签的一位有效向量（one-hot）。前向时每一行的 softmax 正好在手边，所以当场算好，
+    写在 logits 原来的地方，不另占内存；Liger Kernel（arXiv 2410.10989）也这样做。反向传播若还用得着 logits 的值，
+    autograd 会报错，不会悄悄算错。
     """
 
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
-        """``(N, V)`` 的 logits 和 ``(N,)`` 的标签 → 标量；标签是 -100 的行不算。"""
+        """``(N, V)`` 的 logits 和 ``(N,)`` 的标签 → 标量；标签是 -100 的行不算。logits 的值从此没有了。"""
         rows = max(1, chunk // logits.shape[1])
-        total = torch.zeros((), dtype=torch.float32, device=logits.device)
-        gradient = torch.empty_like(logits)
-        for scores, target, result in zip(logits.split(rows), targets.split(rows), gradient.split(rows), strict=True):
-            log_probs = scores.float().log_softmax(-1)
-            total += nll_loss(log_probs, target, ignore_index=IGNORE_INDEX, reduction="sum")
-            ignored = (target == IGNORE_INDEX)[:, None]
-            label = target[:, None].masked_fill(ignored, 0)
-            probs = log_probs.exp_()
+        kept = targets != IGNORE_INDEX
+        labels = targets.clamp(min=0)[:, None]
+        losses = []
+        for part, label in zip(logits.split(rows), labels.split(rows), strict=True):
+            scores = part.float()
+            probs = scores.softmax(-1)
+            # log Σexp(x) = max(x) - log(max(p))：最大的概率是 1 / Σexp(x - max(x))，不小于 1 / V。
+            losses.append(scores.amax(-1) - probs.amax(-1).log() - scores.gather(1, label).squeeze(1))
             probs.scatter_add_(1, label, probs.new_full(label.shape, -1.0))
-            result.copy_(probs.masked_fill_(ignored, 0))
-        ctx.save_for_backward(gradient)
-        return total
+            part.copy_(probs)
+        ctx.save_for_backward(logits.detach(), kept)
+        return torch.cat(losses).masked_fill(~kept, 0).sum()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """梯度前向时已经算好。"""
-        (gradient,) = ctx.saved_tensors
-        return gradient.mul_(grad_outputs[0].to(gradient.dtype)), None, None
+        """梯度前向时已经算好，只差上游的梯度；不学的行乘以 0。"""
+        gradient, kept = ctx.saved_tensors
+        return gradient.mul_((grad_outputs[0] * kept).to(gradient.dtype)[:, None]), None, None
 
 
 def chunked_causal_lm_loss(
@@ -58,6 +58,8 @@ def chunked_causal_lm_loss(
     **kwargs: Any,
 ) -> torch.Tensor:
     """与 transformers 自带的因果语言模型损失相同，只是中间结果少占几倍内存；不求梯度或 logits 不多时就用自带的。
+
+    要求梯度而 logits 又多时，logits 的值会被它的梯度盖掉：训练时只用得着损失。
 
     用 ``model.loss_function = chunked_causal_lm_loss`` 来启用（transformers 公开的属性）。
 

@@ -1,6 +1,7 @@
 """这个模型能不能用免填充的批次：不查名单，当场用两段很短的对话试一次。"""
 
 import inspect
+from functools import partial
 
 import torch
 from peft import PeftModel
@@ -39,7 +40,7 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
 
     original, original_loss = base.config._attn_implementation, base.loss_function
     if original_loss is ForCausalLMLoss:
-        base.loss_function = chunked_causal_lm_loss
+        base.loss_function = partial(chunked_causal_lm_loss, chunk=1)  # 这么小的批次也要用它来试
     was_training = model.training
     model.eval()
     try:
@@ -50,6 +51,8 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     if problem:
         base.set_attn_implementation(original)
         base.loss_function = original_loss
+    elif original_loss is ForCausalLMLoss:
+        base.loss_function = chunked_causal_lm_loss
     return problem
 
 

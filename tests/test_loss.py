@@ -28,7 +28,7 @@ def example(dtype=torch.float32):
 @pytest.mark.parametrize("count", [None, 20, torch.tensor(20)], ids=["mean", "int", "tensor"])
 def test_same_loss_and_gradient(small_chunks, count):
     logits, labels = example()
-    loss = chunked_causal_lm_loss(logits, labels, VOCAB, count, shift_labels=labels)
+    loss = chunked_causal_lm_loss(logits.clone(), labels, VOCAB, count, shift_labels=labels)
     (3 * loss).backward()  # 上游的梯度不是 1 时也对
     other = logits.detach().clone().requires_grad_()
     expected = cross_entropy(other[0], labels[0], reduction="sum") / (8 if count is None else 20)
@@ -40,7 +40,7 @@ def test_same_loss_and_gradient(small_chunks, count):
 
 def test_bf16_logits_are_summed_in_fp32(small_chunks):
     logits, labels = example(torch.bfloat16)
-    loss = chunked_causal_lm_loss(logits, labels, VOCAB, shift_labels=labels)
+    loss = chunked_causal_lm_loss(logits.clone(), labels, VOCAB, shift_labels=labels)
     loss.backward()
     other = logits.detach().float().requires_grad_()
     expected = cross_entropy(other[0], labels[0])
@@ -53,10 +53,18 @@ def test_bf16_logits_are_summed_in_fp32(small_chunks):
 
 def test_nothing_to_learn_is_zero(small_chunks):
     logits, labels = example()
-    loss = chunked_causal_lm_loss(logits, torch.full_like(labels, -100), VOCAB, 5, shift_labels=labels.fill_(-100))
+    loss = chunked_causal_lm_loss(logits.clone(), torch.full_like(labels, -100), VOCAB, 5, shift_labels=labels.fill_(-100))
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
+
+
+def test_logits_needed_again_are_an_error_not_a_wrong_gradient(small_chunks):
+    """exp 的反向传播要用自己的输出，而它已经被梯度盖掉。"""
+    logits, labels = example()
+    loss = chunked_causal_lm_loss(logits.exp(), labels, VOCAB, shift_labels=labels)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])

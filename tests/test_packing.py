@@ -172,3 +172,15 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
     model.forward = leaky
     assert "logits" in enable_packing(model, autocast=False)
     assert model.config._attn_implementation == "sdpa"
+
+    model = toy_model()
+
+    class Exp(torch.nn.Linear):  # 反向传播还要用 logits 的值，而省内存的损失会盖掉它
+        def forward(self, hidden):
+            return super().forward(hidden).exp()
+
+    model.lm_head.__class__ = Exp
+    original = model.loss_function
+    assert "inplace" in enable_packing(model, autocast=False)
+    assert model.loss_function is original
+    assert model.config._attn_implementation == "sdpa"
