@@ -17,6 +17,7 @@
 """
 
 import argparse
+import math
 import sys
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, cast
@@ -25,6 +26,7 @@ from finetuning.arguments import ChineseErrors
 from finetuning.chatml import encode_prompt
 from finetuning.conversations import Conversation
 from finetuning.errors import UserError, run_main
+from finetuning.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -49,8 +51,14 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.help:
         print(__doc__.strip())
         raise SystemExit(0)
-    if arguments.temperature < 0 or arguments.max_new_tokens < 1:
-        parser.error("--temperature 不能是负数，--max_new_tokens 至少是 1")
+    if not 0 <= arguments.temperature < math.inf:  # NaN 与什么比较都是假
+        parser.error(f"--temperature 应该是有限的数，不能是负数，实际是 {arguments.temperature}")
+    if arguments.max_new_tokens < 1:
+        parser.error(f"--max_new_tokens 至少是 1，实际是 {arguments.max_new_tokens}")
+    if not 0 <= arguments.seed < 2**32:
+        parser.error(f"--seed 应该在 0 和 {2**32 - 1} 之间，实际是 {arguments.seed}")
+    if any("\ud800" <= character <= "\udfff" for word in sys.argv for character in word):
+        parser.error("命令里有不是 UTF-8 的字符，请改用 UTF-8 的终端")
     if arguments.raw and arguments.system:
         parser.error("--raw 不套对话格式，没有地方放 --system")
     return arguments
@@ -128,6 +136,14 @@ def answer(
     import torch
     from transformers import TextStreamer
 
+    from finetuning.model import max_positions
+
+    class Terminal(TextStreamer):
+        """边生成边打印；攒够完整的字才打印，所以由几个字节 token 拼成的字不会变成乱码。"""
+
+        def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+            super().on_finalized_text(printable(text), stream_end)
+
     asked = [*history, {"role": "user", "content": message}]
     if raw:
         # 预训练时每篇文章都以 BOS 或文档分隔符（这里兼作填充 token）开头。
@@ -135,16 +151,19 @@ def answer(
         prompt = [start_id, *tokenizer(message, add_special_tokens=False)["input_ids"]]
     else:
         prompt = encode_prompt(asked, tokenizer)  # 与训练时回答之前的 id 完全相同
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if limit is not None and len(prompt) >= limit:
+    limit = max_positions(model) or sys.maxsize
+    if len(prompt) >= limit:
         print(f"对话太长（{len(prompt)} 个 token，模型最多能看 {limit} 个）；请用 /reset 重新开始。")
         return history
 
-    # TextStreamer 攒够完整的字才打印，所以由几个字节 token 拼成的字不会变成乱码。
-    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer = Terminal(tokenizer, skip_prompt=True, skip_special_tokens=True)
     input_ids = torch.tensor([prompt], device=model.device)
     output = model.generate(  # type: ignore[operator]
-        input_ids=input_ids, attention_mask=torch.ones_like(input_ids), generation_config=config, streamer=streamer
+        input_ids=input_ids,
+        attention_mask=torch.ones_like(input_ids),
+        generation_config=config,
+        max_new_tokens=min(config.max_new_tokens, limit - len(prompt)),  # 位置用完了，再写就会出错
+        streamer=streamer,
     )
     if raw:
         return history

@@ -2,7 +2,8 @@
 
     uv run python compare_methods.py
 
-每次训练都在单独的进程里，做完的留在输出目录的 runs 里；中断以后再运行同样的命令，会接着做。
+每次训练都在单独的进程里，做完的留在输出目录的 runs 里；中断以后再运行同样的命令，会接着做
+（数据、基座或程序变了的，重新训练）。
 结果是 comparison.md（表）、comparison.json（每个种子的数字）和 comparison.png（图）。换成真实的模型和自己的数据：
 
     uv run python compare_methods.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
@@ -154,14 +155,19 @@ def main() -> None:
     ]
 
     # 放在解析参数之后：导入这些库要好几秒。
+    from finetuning.claim import acquire, leave
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
-    all_metrics = train_all(runs, arguments.fresh)
-    rows = collect(runs, all_metrics)
-    if texts:
-        measure_forgetting(rows, runs, texts, arguments)
-    write_results(rows, runs, arguments)
+    lock, created = acquire(arguments.output_dir, {"method": "compare"})
+    try:
+        all_metrics = train_all(runs, arguments.fresh)
+        rows = collect(runs, all_metrics)
+        if texts:
+            measure_forgetting(rows, runs, texts, arguments)
+        write_results(rows, runs, arguments)
+    finally:
+        leave(arguments.output_dir, lock, created)
 
 
 def train_all(runs: list[Run], fresh: bool) -> list[dict[str, Any]]:
@@ -212,19 +218,22 @@ def measure_forgetting(
     from tqdm import tqdm
 
     from finetuning.forgetting import text_losses
+    from finetuning.runs import beside
 
     base_record = arguments.output_dir / "runs" / "base_text_loss.json"
     if arguments.fresh:
         base_record.unlink(missing_ok=True)
     rows["base"].add(text_losses(arguments.model_name_or_path, texts, base_record))
     for run in tqdm(runs, desc="预训练文本的损失", unit="次"):
-        rows[run.name].add(text_losses(str(run.directory), texts, run.directory / "text_loss.json"))
+        rows[run.name].add(text_losses(str(run.directory), texts, beside(run.directory, "text_loss.json")))
 
 
 def write_results(rows: dict[str, "Row"], runs: list[Run], arguments: argparse.Namespace) -> None:
     """写下表、数字和图，并打印表。"""
+    from finetuning.claim import replace_results
     from finetuning.comparison import plot, to_markdown
 
+    replace_results(arguments.output_dir, ["comparison.json", "comparison.md", "comparison.png"])
     markdown = to_markdown(list(rows.values()))
     commands = [shlex.join(["uv", "run", "python", *run.command]) for run in runs]
     seeds = list(dict.fromkeys(run.seed for run in runs))

@@ -9,15 +9,18 @@
         --output_dir outputs/my_lora
 
 同一类的方法还有三种，只是添上去的参数不同，用 --method 来换：dora、qlora、prefix。
+有了新的数据，接着训练上一次的适配器：--model_name_or_path outputs/lora --output_dir outputs/lora_2。
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from data_solution import SFTDataset
 from finetuning.arguments import option, parse_arguments
-from finetuning.errors import UserError, run_main
+from finetuning.errors import MERGING, UserError, run_main
+from finetuning.terminal import stage
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -105,6 +108,39 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
     )
 
 
+def continue_adapter(name_or_path: str, arguments: AdapterArguments) -> bool:
+    """``--model_name_or_path`` 是上一轮训练好的适配器时，接着训练它：形状照它自己的。
+
+    Returns:
+        是不是接着训练。是的话，``arguments`` 里的秩、alpha 等都换成适配器自己的。
+
+    Raises:
+        UserError: 命令里要的与适配器自己的不同。
+    """
+    from finetuning.model import is_adapter, read_adapter_config
+
+    if not is_adapter(name_or_path):
+        return False
+    config = read_adapter_config(name_or_path)
+    own: dict[str, Any]
+    if config.peft_type == "PREFIX_TUNING":
+        method, own = "prefix", {"num_virtual_tokens": config.num_virtual_tokens}
+    elif config.peft_type == "LORA":
+        method = "dora" if config.use_dora else "lora"
+        own = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
+        own["target_modules"] = sorted(config.target_modules)
+    else:
+        raise UserError(f"{name_or_path} 是 {config.peft_type} 适配器，不是这个脚本训练的，不能接着训练。")
+    if method != ("lora" if arguments.method == "qlora" else arguments.method):
+        raise UserError(f"{name_or_path} 是用 {method} 训练的适配器；接着训练它，请用 --method {method}。")
+    for name, value in own.items():
+        asked, default = getattr(arguments, name), getattr(AdapterArguments(), name)
+        if asked not in (default, value):
+            raise UserError(f"{name_or_path} 的 {name} 是 {value}，接着训练时不能改成 {asked}；请去掉 --{name}。")
+        setattr(arguments, name, value)
+    return True
+
+
 def main() -> None:
     """训练一次。"""
     model_args, data_args, adapter_args, args = parse_arguments(__doc__, DEFAULTS, AdapterArguments)
@@ -123,70 +159,82 @@ def main() -> None:
     from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.model import embedding_rows, load_for_chat, load_model
-    from finetuning.output_dir import MERGED_DIR, prepare_output_dir
+    from finetuning.model import add_adapter, embedding_rows, load_base_of, load_for_chat, load_model, max_positions
+    from finetuning.output_dir import MERGED_DIR, OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
 
     quiet_libraries()
     set_seed(args.seed)
+    start = model_args.model_name_or_path
+    continues = continue_adapter(start, adapter_args)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 基座模型、分词器、数据
+    with OutputDir(method, model_args, data_args, args, adapter_args) as output:  # 先看好输出目录，不合适就停在这里
+        # --------------------------------------------------------------------------------------------------------------
+        # 基座模型、分词器、数据；接着训练一个适配器时，基座就是它的基座
 
-    if method == "qlora":
-        # 每个线性层的权重存成 4 bit 的 NF4：16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再量化一次。
-        # 计算时一层一层地还原，所以省的是存放权重的内存，不是时间。
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16 if args.bf16 else torch.float32,
-        )
-        model, tokenizer, new_token_ids = load_model(
-            model_args.model_name_or_path, quantization_config=quantization, device_map={"": args.device}
-        )
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=bool(args.activation_checkpointing))
-    else:
-        model, tokenizer, new_token_ids = load_model(model_args.model_name_or_path)
-    data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
-    prepare_output_dir(args, "adapter_model.safetensors")
+        options: dict[str, Any] = {}
+        if method == "qlora":
+            # 每个线性层的权重存成 4 bit 的 NF4：16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再
+            # 量化一次。计算时一层一层地还原，所以省的是存放权重的内存，不是时间。
+            options["device_map"] = {"": args.device}
+            options["quantization_config"] = BitsAndBytesConfig(
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_use_double_quant=True,
+                bnb_4bit_compute_dtype=torch.bfloat16 if args.bf16 else torch.float32,
+            )
+        model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(start, **options)
+        if method == "qlora":
+            use_checkpointing = bool(args.activation_checkpointing)
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=use_checkpointing)
+        positions = max_positions(model)
+        if positions is not None and method == "prefix":
+            positions -= adapter_args.num_virtual_tokens  # 前缀也占位置
+        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished, positions)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 冻结基座，添上要训练的参数
+        # --------------------------------------------------------------------------------------------------------------
+        # 冻结基座，添上要训练的参数：新的，或上一轮训练好的
 
-    config = adapter_config(adapter_args, embedding_rows(model, new_token_ids))
-    try:
-        model = get_peft_model(model, config)  # type: ignore[assignment]
-    except ValueError as error:
-        names = sorted({name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name.endswith("_proj")})
-        raise UserError(
-            f"不能给 {' '.join(adapter_args.target_modules)} 加 LoRA，可选的层有 {' '.join(names)}。"
-        ) from error
+        if continues:
+            model = add_adapter(model, start, trainable=True)  # type: ignore[assignment]
+        else:
+            config = adapter_config(adapter_args, embedding_rows(model, new_token_ids))
+            try:
+                model = get_peft_model(model, config)  # type: ignore[assignment]
+            except ValueError as error:
+                names = sorted({name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name.endswith("_proj")})
+                raise UserError(
+                    f"不能给 {' '.join(adapter_args.target_modules)} 加 LoRA，可选的层有 {' '.join(names)}。"
+                ) from error
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 训练：要训练的只有添上去的；前后各检验一次
+        # --------------------------------------------------------------------------------------------------------------
+        # 训练：要训练的只有添上去的；前后各检验一次
 
-    trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free)
-    report = Report(method, model_args, data_args, data, trainer)
-    report.announce()
-    with model.disable_adapter():  # type: ignore[operator]  # 训练前要检验的是基座自己，而前缀一开始是随机的
-        before = report.evaluate()
-    seconds = train(trainer)
+        trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free, output)
+        report = Report(method, model_args, data_args, data, trainer)
+        report.announce()
+        # 训练前要检验的是出发的地方：基座自己（前缀一开始是随机的，不算），或上一轮的适配器
+        with nullcontext() if continues else model.disable_adapter():  # type: ignore[operator]
+            before = report.evaluate("训练前")
+        seconds = train(trainer)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上；先存好，再检验
+        # --------------------------------------------------------------------------------------------------------------
+        # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上；先存好，再检验，
+        # 都做完了才换掉输出目录里旧的结果
 
-    saved_dir = save(trainer)
-    after = report.evaluate()
-    if adapter_args.merge_and_save and trainer.is_world_process_zero():
-        # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
-        # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
-        complete = load_for_chat(str(saved_dir)).model if method == "qlora" else model
-        complete.merge_and_unload().save_pretrained(saved_dir / MERGED_DIR)  # type: ignore[operator]
-        tokenizer.save_pretrained(saved_dir / MERGED_DIR)
-    report.finish(before, after, seconds)
+        save(trainer)
+        after = report.evaluate("训练后")
+        if adapter_args.merge_and_save and trainer.is_world_process_zero():
+            # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
+            # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
+            with stage(MERGING):
+                complete = load_for_chat(str(output.unfinished)).model if method == "qlora" else model
+                complete.merge_and_unload().save_pretrained(output.unfinished / MERGED_DIR)  # type: ignore[operator]
+                tokenizer.save_pretrained(output.unfinished / MERGED_DIR)
+        report.finish(before, after, seconds)
+        output.publish()
 
 
 if __name__ == "__main__":

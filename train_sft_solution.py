@@ -26,8 +26,8 @@ def main() -> None:
     from transformers import set_seed
 
     from finetuning.data import load_splits
-    from finetuning.model import load_model
-    from finetuning.output_dir import prepare_output_dir
+    from finetuning.model import load_model, max_positions
+    from finetuning.output_dir import OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
@@ -35,29 +35,30 @@ def main() -> None:
     quiet_libraries()
     set_seed(args.seed)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 基座模型、分词器、数据：与 LoRA 完全相同
+    with OutputDir("full", model_args, data_args, args) as output:  # 先看好输出目录，占住它，不合适就停在这里
+        # --------------------------------------------------------------------------------------------------------------
+        # 基座模型、分词器、数据：与 LoRA 完全相同
 
-    model, tokenizer, _ = load_model(model_args.model_name_or_path)
-    data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
-    prepare_output_dir(args, "model.safetensors")
+        model, tokenizer, _ = load_model(model_args.model_name_or_path)
+        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished, max_positions(model))
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 训练：所有参数都要梯度（requires_grad），优化器（AdamW）为每个参数另存两个数，所以内存至少是权重的四倍
+        # --------------------------------------------------------------------------------------------------------------
+        # 训练：所有参数都要梯度（requires_grad），优化器（AdamW）为每个参数另存两个数，所以内存至少是权重的四倍
 
-    model.requires_grad_(True)
-    trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free)
-    report = Report("full", model_args, data_args, data, trainer)
-    report.announce()
-    before = report.evaluate()
-    seconds = train(trainer)
+        model.requires_grad_(True)
+        trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free, output)
+        report = Report("full", model_args, data_args, data, trainer)
+        report.announce()
+        before = report.evaluate("训练前")
+        seconds = train(trainer)
 
-    # ------------------------------------------------------------------------------------------------------------------
-    # 保存：整个模型（model.safetensors），不再需要基座；先存好，再检验
+        # --------------------------------------------------------------------------------------------------------------
+        # 保存：整个模型（model.safetensors），不再需要基座；先存好，再检验，都做完了才换掉输出目录里旧的结果
 
-    save(trainer)
-    after = report.evaluate()
-    report.finish(before, after, seconds)
+        save(trainer)
+        after = report.evaluate("训练后")
+        report.finish(before, after, seconds)
+        output.publish()
 
 
 if __name__ == "__main__":

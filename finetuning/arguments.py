@@ -106,6 +106,8 @@ def parse_arguments(
         SystemExit: 显示了帮助（退出码 0），或者参数有误（退出码 2）。
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if any("\ud800" <= character <= "\udfff" for word in argv for character in word):
+        _fail("命令里有不是 UTF-8 的字符，请改用 UTF-8 的终端，或给文件改名")
     classes = (ModelArguments, DataArguments, *extra_classes)
     if {"-h", "--help"} & set(argv):
         print(_help_screen(description, (*classes, TrainingDefaults), defaults))

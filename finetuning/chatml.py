@@ -4,6 +4,7 @@
 分段编码，所以用户在内容里写 ``<|im_end|>`` 也变不成标记，别人无法靠一句话“伪造”一轮对话。
 """
 
+import re
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from finetuning.conversations import Conversation, Message
@@ -50,7 +51,8 @@ class Segments(NamedTuple):
 class ChatML:
     """用一个分词器（tokenizer）把消息编码成 ChatML。
 
-    分词器只需要三样：``convert_tokens_to_ids``、可调用、``bos_token_id`` 与 ``unk_token_id`` 两个属性。
+    分词器只需要 transformers 的分词器公开的几样：可调用、``convert_tokens_to_ids``、``convert_ids_to_tokens``、各个特殊
+    token（``bos_token_id``、``unk_token_id``、``all_special_ids``、``added_tokens_decoder``）。
 
     Attributes:
         end_id: ``<|im_end|>`` 的 id。
@@ -66,8 +68,10 @@ class ChatML:
         # 没有这个 token 时，有的分词器给 None，有的给 unk 的 id。
         if any(marker in (None, tokenizer.unk_token_id) for marker in marker_ids):
             raise UserError(f"分词器里没有 ChatML 的标记 {names}；{_HOW_TO_ADD}")
-        if set(self.encode("".join(CHATML_TOKENS))) & set(marker_ids):
+        added = tokenizer.added_tokens_decoder
+        if not all(marker in added and added[marker].special for marker in marker_ids):
             raise UserError(f"{names} 在分词器里不是特殊 token，内容里的同样文字会变成标记；{_HOW_TO_ADD}")
+        self._control_ids, self._control_text = _control_tokens(tokenizer)
         start_id, self.end_id = marker_ids
         self._bos = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
         self._newline = self.encode("\n")
@@ -86,7 +90,33 @@ class ChatML:
 
         ``split_special_tokens=True`` 使文字里的特殊 token 只按字面拆开，且只对这一次调用有效。以 ``special=False``
         加进词表的 token（如 Qwen3 的 ``<think>``）照旧是一个 token：它们是内容的一部分，不划分轮次。
+
+        有的分词器把控制 token 的文字也收在普通的词表里（Unigram 的 ``</s>``，按空格切词的整词表），拆了还会拼回去；
+        这时从它的中间切开，两边分别编码。
+
+        Raises:
+            UserError: 切开了也躲不过，文字里一定会冒出控制 token。
         """
+        ids = self._plain(text)
+        if self._control_ids.isdisjoint(ids):
+            return ids
+        pieces = [""]
+        for number, part in enumerate(self._control_text.split(text)):
+            if number % 2 == 0:
+                pieces[-1] += part
+            else:
+                pieces[-1] += part[: len(part) // 2]
+                pieces.append(part[len(part) // 2 :])
+        ids = [token for piece in pieces for token in self._plain(piece)]
+        if not self._control_ids.isdisjoint(ids):
+            found = self._tokenizer.convert_ids_to_tokens(next(token for token in ids if token in self._control_ids))
+            raise UserError(
+                f"这个分词器把普通的文字 {text[:40]!r} 编码成了控制 token {found}，拆不开；"
+                "请改掉这样的文字，或换一个基座。"
+            )
+        return ids
+
+    def _plain(self, text: str) -> list[int]:
         # verbose=False：超过 model_max_length 的警告在这里没有意义，长度由 max_length 管。
         return self._tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
@@ -107,6 +137,22 @@ class ChatML:
 def encode_prompt(messages: Conversation, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """见 :meth:`ChatML.prompt`；最后一条消息应是 user。返回的 id 没有截断。"""
     return ChatML(tokenizer).prompt(messages)
+
+
+def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[set[int], re.Pattern[str]]:
+    """不许从内容里冒出来的 token：它们的 id，和匹配它们的文字的式子（圈成一组，切开时留着）。
+
+    unk 不算：词表里没有的字，编码出来就该是它。只有一个字符的也不算：有的分词器拿“!”来填充，那是普通的字，切也切不开。
+    """
+    added = {token_id: token.content for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
+    named = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    tokens = {
+        token_id: text
+        for token_id, text in (added | named).items()
+        if token_id != tokenizer.unk_token_id and len(text) > 1
+    }
+    longest_first = sorted(tokens.values(), key=len, reverse=True)
+    return set(tokens), re.compile(f"({'|'.join(map(re.escape, longest_first))})")
 
 
 def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:

@@ -1,27 +1,28 @@
-"""检查点（checkpoint）：训练到一半的全部状态，断了可以从它接着训练；写到一半的不算数。
+"""检查点（checkpoint）：训练到一半的全部状态，断了可以从它接着训练；写到一半的、坏了的不算数。
 
-一个检查点是一个目录里的好几个文件，写的过程中随时可能被终止。所以全部写完以后，最后再写一个清单
-``complete.json``：每个文件的名字和字节数。有清单，而且与文件相符，才是完整的检查点；旧的检查点等新的完整了才删。
+一个检查点是一个目录里的好几个文件，写的过程中随时可能被终止。所以先写 ``arguments.json``（它是哪一次训练的，
+参数、数据、基座是什么），最后写一个清单 ``complete.json``：每个文件的字节数和 SHA-256。有清单，而且与文件相符，
+才是完整的检查点；旧的检查点等新的完整了才删。没有 ``arguments.json`` 的不是我们写的，从来不删。
 """
 
+import hashlib
 import json
 import re
-import shutil
+import time
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from transformers import TrainerCallback, TrainingArguments
-from transformers.trainer_callback import TrainerControl, TrainerState
+from finetuning.claim import MANIFEST, remove, set_aside
+from finetuning.fingerprint import RECORD_FILE, read_record, write_json
+from finetuning.record import Record
 
-_MANIFEST = "complete.json"
 _NAME = re.compile(r"checkpoint-(\d+)")  # Trainer 起的名字
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """输出目录里的检查点，完整的和不完整的，按步数从小到大。"""
-    found = [path for path in output_dir.glob("checkpoint-*") if _NAME.fullmatch(path.name) and path.is_dir()]
-    return sorted(found, key=step_of)
+    """输出目录里我们写的检查点，完整的和不完整的，按步数从小到大。"""
+    found = [path for path in output_dir.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return sorted((path for path in found if (path / RECORD_FILE).is_file()), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -31,13 +32,28 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """清单里的文件都在，而且一个字节不少。"""
+def write_manifest(directory: Path) -> None:
+    """写下 ``directory`` 里每个文件的字节数和 SHA-256；以后 :func:`is_complete` 据此核对。"""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+    manifest = {path.relative_to(directory).as_posix(): [path.stat().st_size, _sha256(path)] for path in files}
+    write_json(directory / MANIFEST, manifest)
+
+
+def is_complete(directory: Path) -> bool:
+    """清单里的文件都在，而且一个字节也没有变。"""
     try:
-        sizes = json.loads((checkpoint / _MANIFEST).read_text(encoding="utf-8"))
-        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return (
+            all((directory / name).stat().st_size == size for name, (size, _) in manifest.items())  # 先看快的
+            and all(_sha256(directory / name) == digest for name, (_, digest) in manifest.items())
+        )
+    except (OSError, ValueError, TypeError, AttributeError):
         return False
+
+
+def is_damaged(directory: Path) -> bool:
+    """写完过，后来坏了（不是写到一半）。"""
+    return (directory / MANIFEST).exists() and not is_complete(directory)
 
 
 def last_complete(output_dir: Path) -> Path | None:
@@ -45,34 +61,60 @@ def last_complete(output_dir: Path) -> Path | None:
     return next((path for path in reversed(list_checkpoints(output_dir)) if is_complete(path)), None)
 
 
-class CheckpointKeeper(TrainerCallback):
-    """检查点写完以后写清单，然后才删旧的。
-
-    ``Trainer`` 自己在写完时就删旧的（``save_total_limit``），那时还没有清单，别的进程也可能还没写完它们的那一份；
-    所以由这里来删，不让它删。
+class CheckpointWriter:
+    """一次训练写的检查点：写之前先声明是谁的，写完以后写清单，然后才删旧的。
 
     Args:
+        output_dir: 检查点所在的目录。
+        record: 这次训练的记录，见 :mod:`finetuning.record`。
         limit: 最多留几个完整的检查点；None 是全留。
     """
 
-    def __init__(self, limit: int | None):
-        self.limit = limit
+    def __init__(self, output_dir: Path, record: Record, limit: int | None):
+        self.output_dir, self.record, self.limit = output_dir, record, limit
+        self._started = time.perf_counter()
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """见 :class:`transformers.TrainerCallback`；Trainer 写完检查点后调用。"""
-        PartialState().wait_for_everyone()  # 每个进程都写完了它的那一份
-        if not args.should_save:
-            return
-        output_dir = Path(str(args.output_dir))
-        checkpoint = output_dir / f"checkpoint-{state.global_step}"
-        sizes = {
-            path.relative_to(checkpoint).as_posix(): path.stat().st_size
-            for path in checkpoint.rglob("*")
-            if path.is_file()
-        }
-        (checkpoint / _MANIFEST).write_text(json.dumps(sizes, indent=2), encoding="utf-8")
+    @property
+    def seconds(self) -> float:
+        """到现在为止训练了多少秒，中断以前的也算。"""
+        return self.record.seconds_before + time.perf_counter() - self._started
+
+    def begin(self, step: int) -> None:
+        """Trainer 要写第 ``step`` 步的检查点了：那里若有旧的，清掉；若有别人的，让开。"""
+        checkpoint = self._path(step)
+        if checkpoint.exists() or checkpoint.is_symlink():
+            remove(checkpoint) if (checkpoint / RECORD_FILE).is_file() else set_aside(checkpoint)
+        checkpoint.mkdir(parents=True)
+        self.record.write(checkpoint, self.seconds)
+
+    def finish(self, step: int, best: str | None) -> None:
+        """第 ``step`` 步的检查点写完了：写清单；多出来的、别的训练留下的、比它晚的，到这时才删。
+
+        Args:
+            best: 验证损失最小的检查点（``--load_best_model_at_end``），不删。
+        """
+        checkpoint = self._path(step)
+        write_manifest(checkpoint)
+        kept = {checkpoint, Path(best)} if best else {checkpoint}
+        older = []
+        for path in list_checkpoints(self.output_dir):
+            if path in kept:
+                continue
+            if step_of(path) > step or self._run_of(path) != self.record.run:
+                remove(path)  # 从更早的检查点接着训练时，后面的已经作废；或者是上一次训练的
+            else:
+                older.append(path)
         if self.limit:
-            best = Path(state.best_model_checkpoint or checkpoint)
-            older = [path for path in list_checkpoints(output_dir) if path not in (checkpoint, best)]
-            for path in older[: max(0, len(older) + len({checkpoint, best}) - self.limit)]:
-                shutil.rmtree(path, ignore_errors=True)
+            for path in older[: max(0, len(older) + len(kept) - self.limit)]:
+                remove(path)
+
+    def _path(self, step: int) -> Path:
+        return self.output_dir / f"checkpoint-{step}"
+
+    def _run_of(self, checkpoint: Path) -> Any:
+        return read_record(checkpoint).get("run")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from finetuning.arguments import DataArguments
 from finetuning.conversations import Conversation
 from finetuning.disk_list import DiskList
-from finetuning.errors import UserError
+from finetuning.errors import READING, UserError
 from finetuning.reading import iterate_conversations
+from finetuning.terminal import say, stage
 
 # 没有给检验数据时，从训练数据里留出来的份额和上限。
 _HELD_OUT_SHARE, _HELD_OUT_MOST = 0.05, 200
@@ -45,36 +46,44 @@ def load_splits(
     arguments: DataArguments,
     dataset_class: Callable[..., Dataset],
     tokenizer: PreTrainedTokenizerBase,
-    output_dir: str,
+    bad_rows_dir: Path,
+    positions: int | None = None,
 ) -> Splits:
     """按参数读入三份数据。
 
     Args:
         dataset_class: 把对话变成 ``input_ids`` 和 ``labels`` 的类：参考答案或学习者自己的 ``SFTDataset``。
+        positions: 模型最多能看多少个 token；``max_length`` 比它大就改小。
+        bad_rows_dir: ``--on_bad_rows skip`` 时，跳过的行记到这个目录的 ``bad_rows_train.jsonl`` 等文件里。
 
     Raises:
         UserError: 文件读不到，有坏行，或训练数据太少而留不出检验数据。
     """
 
+    if positions is not None and arguments.max_length > positions:
+        say(f"模型最多能看 {positions} 个 token，--max_length 从 {arguments.max_length} 改为 {positions}。")
+        arguments.max_length = positions
+
     def read(split: str, source: str) -> Iterator[Conversation]:
-        bad_rows_path = Path(output_dir) / f"bad_rows_{split}.jsonl"
+        bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
         return iterate_conversations(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
 
     def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
         return dataset_class(conversations, tokenizer, arguments.max_length)
 
-    train = read("train", arguments.train_file)
-    if arguments.test_file:
-        test = list(read("test", arguments.test_file))
-    else:
-        train, test = _hold_out(train, arguments.train_file)
-    return Splits(
-        train=to_dataset(train),
-        validation=to_dataset(read("validation", arguments.validation_file)) if arguments.validation_file else None,
-        test=to_dataset(test),
-        test_conversations=test,
-        held_out=not arguments.test_file,
-    )
+    with stage(READING):
+        train = read("train", arguments.train_file)
+        if arguments.test_file:
+            test = list(read("test", arguments.test_file))
+        else:
+            train, test = _hold_out(train, arguments.train_file)
+        return Splits(
+            train=to_dataset(train),
+            validation=to_dataset(read("validation", arguments.validation_file)) if arguments.validation_file else None,
+            test=to_dataset(test),
+            test_conversations=test,
+            held_out=not arguments.test_file,
+        )
 
 
 def answers_are_checkable(conversations: list[Conversation]) -> bool:

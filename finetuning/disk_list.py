@@ -15,10 +15,18 @@ class DiskList:
     """只能往后添的 ``bytes`` 列表；没有人用它时，临时文件自动删除。
 
     每一项在内存里占 8 字节。临时文件在系统的临时目录（``tempfile.gettempdir()``），环境变量 ``TMPDIR`` 可以改。
+
+    Raises:
+        UserError: 没有能写的临时目录。
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  与列表共存亡
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  与列表共存亡
+        except OSError as error:
+            raise UserError(
+                f"没有能写的临时目录（{error.strerror or error}）；请设环境变量 TMPDIR，指到一个可以写、有空间的目录。"
+            ) from error
         self._ends = array("q", [0])
 
     def append(self, item: bytes) -> None:

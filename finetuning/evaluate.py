@@ -5,13 +5,17 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.data import Dataset
+from finetuning.model import max_positions
+from finetuning.terminal import is_main_process, progress_delay
 
 _BATCH_SIZE = 64
+_MOST_TOKENS = 2**15  # 一批最多多少个 token：64 段，每段 512 个
 _MOST_LOGITS = 2**27  # 一次最多算多少个 logits：fp32 是 512 MB
 
 
@@ -28,28 +32,30 @@ def _inference(model: PreTrainedModel) -> Iterator[None]:
     was_training = model.training
     model.eval()
     bf16 = model.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        yield
-    model.train(was_training)
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            yield
+    finally:
+        model.train(was_training)
 
 
 def mean_loss(model: PreTrainedModel, dataset: Dataset, collate: Callable[[list], dict[str, Any]]) -> float:
     """全部要学的 token 的平均损失（交叉熵），单位 nat。
 
-    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。对话长、词表大时，一批少放几段，免得比训练还费内存。
+    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。
     """
     total, count = 0.0, 0
-    longest = max(len(dataset[index]["input_ids"]) for index in range(len(dataset)))
-    most = _MOST_LOGITS // (longest * model.config.get_text_config().vocab_size)
-    size = max(1, min(_BATCH_SIZE, most))
-    with _inference(model):
-        for start in range(0, len(dataset), size):
-            batch = collate([dataset[index] for index in range(start, min(start + size, len(dataset)))])
+    lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
+    most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
+    with _inference(model), _progress(len(dataset), "算损失", "段") as bar:
+        for indices in _batches(lengths, [0] * len(lengths), most):
+            batch = collate([dataset[index] for index in indices])
             batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
             labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
             supervised = int((labels != -100).sum())
             total += model(**batch).loss.item() * supervised
             count += supervised
+            bar.update(len(indices))
     return total / count
 
 
@@ -72,19 +78,19 @@ def generate_answers(
     prompts = [chatml.prompt(conversation) for conversation in conversations]
     stop_ids = [chatml.end_id, *_as_list(model.generation_config.eos_token_id)]
     answers: list[Answer] = [Answer("", False)] * len(prompts)
-    # 长短相近的放在一批：一批要等最长的一个写完。
-    order = sorted(range(len(prompts)), key=lambda index: (max_new_tokens[index], len(prompts[index])))
-    with _inference(model):
-        for start in range(0, len(order), _BATCH_SIZE):
-            indices = order[start : start + _BATCH_SIZE]
-            longest = max(len(prompts[index]) for index in indices)
+    lengths = [len(prompt) for prompt in prompts]
+    with _inference(model), _progress(sum(max_new_tokens), "写回答", "token") as bar:
+        for indices in _batches(lengths, max_new_tokens, _MOST_TOKENS, max_positions(model)):
+            longest = max(lengths[index] for index in indices)
             # 填充在左边，右端对齐：生成的 token 才能接在每个提示词的后面。
             padding = [longest - len(prompts[index]) for index in indices]
             rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
             mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+            ticks = _Ticks(bar, len(indices))
             generated = model.generate(  # type: ignore[operator]
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
+                stopping_criteria=[ticks],
                 generation_config=GenerationConfig(
                     max_new_tokens=max(max_new_tokens[index] for index in indices),
                     do_sample=False,
@@ -93,6 +99,7 @@ def generate_answers(
                     pad_token_id=tokenizer.pad_token_id,
                 ),
             )
+            bar.update(sum(max_new_tokens[index] for index in indices) - ticks.counted)  # 早停下的，也算做完了
             for index, token_ids in zip(indices, generated[:, longest:].tolist(), strict=True):
                 answers[index] = _cut(token_ids, chatml.end_id, stop_ids, tokenizer)
     return answers
@@ -111,6 +118,58 @@ def exact_match(
     questions = [conversation[:-1] for conversation in conversations]
     answers = generate_answers(model, tokenizer, questions, lengths)
     return sum(a.ended and a.text == reference for a, reference in zip(answers, references, strict=True)) / len(answers)
+
+
+def fits(conversation: Conversation, chatml: ChatML, most: int, new_tokens: int | None = None) -> bool:
+    """提示词连同回答在 ``most`` 个 token 之内：更长的问出来，模型也没有地方答。
+
+    Args:
+        new_tokens: 给回答留多少个 token；None 是参考答案的长度。
+    """
+    answer = len(chatml.encode(conversation[-1]["content"])) + 1 if new_tokens is None else new_tokens
+    return len(chatml.prompt(conversation[:-1])) + answer <= most
+
+
+def _batches(
+    lengths: Sequence[int], new_tokens: Sequence[int], most: int, positions: int | None = None
+) -> Iterator[list[int]]:
+    """分批，长短相近的在一批：一批要等最长的一个写完。一批不超过 64 段，补齐以后不超过 ``most`` 个 token。
+
+    Args:
+        lengths, new_tokens: 每段有多少个 token，还要写多少个。
+        positions: 模型最多能看多少个 token：一批里最长的一段，加上要写得最多的，也不能超过它。
+    """
+    batch: list[int] = []
+    longest = newest = 0
+    for index in sorted(range(len(lengths)), key=lambda index: (new_tokens[index], lengths[index])):
+        longest, newest = max(longest, lengths[index]), max(newest, new_tokens[index])
+        width = longest + newest
+        full = len(batch) == _BATCH_SIZE or width * (len(batch) + 1) > most
+        if batch and (full or (positions is not None and width > positions)):
+            yield batch
+            batch, longest, newest = [], lengths[index], new_tokens[index]
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _progress(total: int, description: str, unit: str) -> Any:
+    """过几秒还没有做完才出现的进度条；不在终端里（例如写进日志）就没有。"""
+    hidden = None if is_main_process() else True
+    return tqdm(total=total, desc=description, unit=unit, delay=progress_delay(), leave=False, disable=hidden)
+
+
+class _Ticks(StoppingCriteria):
+    """不叫停，只在每写出一个 token 时让进度条往前走。"""
+
+    def __init__(self, bar: Any, rows: int):
+        self.bar, self.rows, self.counted = bar, rows, 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """见 :class:`transformers.StoppingCriteria`。"""
+        self.counted += self.rows
+        self.bar.update(self.rows)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def _cut(token_ids: list[int], end_id: int, stop_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.device import best_device
+from finetuning.fingerprint import model_digest, write_json
 from finetuning.model import load_for_chat
 
 _MAX_LENGTH = 512
@@ -38,7 +39,7 @@ def text_losses(name_or_path: str, texts: Sequence[str], record: Path) -> dict[s
     Returns:
         ``{"text_loss": …}``；适配器还有 ``"text_loss_adapter_off"``。
     """
-    key = hashlib.sha256("\0".join([name_or_path, *texts]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([name_or_path, str(model_digest(name_or_path)), *texts]).encode()).hexdigest()
     if record.is_file():
         known = json.loads(record.read_text(encoding="utf-8"))
         if known["key"] == key:
@@ -49,5 +50,5 @@ def text_losses(name_or_path: str, texts: Sequence[str], record: Path) -> dict[s
     if isinstance(model, PeftModel):
         with model.disable_adapter():
             losses["text_loss_adapter_off"] = text_loss(model, tokenizer, texts)
-    record.write_text(json.dumps({"key": key, "losses": losses}), encoding="utf-8")
+    write_json(record, {"key": key, "losses": losses})
     return losses

@@ -1,11 +1,11 @@
-"""Ctrl-C：第一次，这一步做完就保存检查点再停下；第二次，立即停下。"""
+"""Ctrl-C（和 SIGTERM、SIGHUP）：第一次，这一步做完就保存检查点再停下；第二次，立即停下。"""
 
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -13,42 +13,98 @@ from typing import Any
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from finetuning.errors import STOP_SIGNALS, Terminated, is_ignored
+
 
 class GracefulInterrupt(TrainerCallback):
-    """训练循环里的 Ctrl-C。只管单个进程：多个进程要停在同一步，而启动它们的程序等不了那么久。"""
+    """训练循环里的 Ctrl-C。只管单个进程：多个进程要停在同一步，而启动它们的程序等不了那么久。
+
+    Attributes:
+        received: 收到的是哪个信号；还没有收到是 None。
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.received: int | None = None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """``with`` 之内的第一次 Ctrl-C 由这里处理，之后恢复原样。"""
-        previous = signal.signal(signal.SIGINT, self._on_signal)
+        """``with`` 之内的第一个信号由这里处理，之后恢复原样。"""
+        numbers = [signal.SIGINT, *(number for number in STOP_SIGNALS if not is_ignored(number))]
+        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        print("\n收到 Ctrl-C：这一步做完就保存检查点，然后停下；再按一次立即停下。", file=sys.stderr, flush=True)
+        if self.received is not None:
+            raise _exception(number)
+        self.received = number
+        _notice(f"收到 {_name(number)}：这一步做完就保存检查点，然后停下；再按一次立即停下。")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`；优化器走完一步后调用。"""
-        if self.requested:
+        if self.received is not None:
             control.should_save = control.should_training_stop = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """停在半路时，Trainer 也当作一轮结束；检查点刚存过，这一轮也还没有完，不必再存、再验证。"""
-        if self.requested and state.global_step < state.max_steps:
+        if self.received is not None and state.global_step < state.max_steps:
             control.should_save = control.should_evaluate = False
+
+
+@contextmanager
+def uninterrupted(doing: str) -> Iterator[None]:
+    """``with`` 之内的第一个信号等这件事做完再算数：存权重、换结果这样的事，停在半路不如做完；第二个立即停下。
+
+    Args:
+        doing: 在做什么，如 ``"存权重"``。
+    """
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise _exception(number)
+        received.append(number)
+        _notice(f"收到 {_name(number)}：正在{doing}，做完就停下；再按一次立即停下。")
+
+    numbers = [signal.SIGINT, *(number for number in STOP_SIGNALS if not is_ignored(number))]
+    try:
+        previous = {number: signal.signal(number, remember) for number in numbers}
+    except ValueError:  # 不在主线程里：信号归主线程管
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received:
+        raise _exception(received[0])
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+
+
+def _name(number: int) -> str:
+    return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _notice(message: str) -> None:
+    """信号可能在另一句 print 写到一半时来；直接写文件描述符，不会与它争同一个缓冲区（那样会抛 RuntimeError）。"""
+    os.write(2, f"\n{message}\n".encode(sys.stderr.encoding or "utf-8", "replace"))
 
 
 def resume_command() -> str:
     """接着训练要运行的命令：与这一次的相同，末尾加上 ``--resume_from_checkpoint true``。"""
     argv, flags = sys.argv, ["--resume_from_checkpoint", "true"]
     argv = argv if argv[-2:] == flags else [*argv, *flags]  # 写了两次的参数，后一次算数
+    return command_line(argv)
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """可以粘贴到终端里的命令；有空格等的参数加上引号。"""
     return "uv run python " + (subprocess.list2cmdline(argv) if os.name == "nt" else shlex.join(argv))

@@ -1,26 +1,30 @@
 """数据文件或 hub 数据集 → 一段段对话；坏行在训练之前就被找出来。
 
-Parquet 文件和 hub 数据集由 ``datasets`` 读。本地的 JSON 文件由标准库逐行读，有三个理由：``datasets`` 把文件变成
-各列类型一致的 Arrow 表，content 一行是文字、一行是列表就整个失败；它的报错不带行号；它要写缓存。逐行读还更快，
-而且一行坏了不影响其他行。
+Parquet 文件由 ``pyarrow`` 读，hub 数据集由 ``datasets`` 读。本地的 JSON 文件由标准库逐行读，有三个理由：
+``datasets`` 把文件变成各列类型一致的 Arrow 表，content 一行是文字、一行是列表就整个失败；它的报错不带行号；
+它要写缓存。逐行读还更快，而且一行坏了不影响其他行。
 
 ``datasets`` 只在用到时才导入（import 它要半秒以上）。
 """
 
 import codecs
 import gzip
+import io
 import json
 import os
 import re
 import reprlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, NamedTuple
 
 from finetuning.conversations import BadRowError, Conversation, to_conversation
 from finetuning.errors import UserError
+from finetuning.terminal import is_main_process
 
 OnBadRows = Literal["stop", "skip"]
 
@@ -93,46 +97,47 @@ def iterate_conversations(
     else:
         name, rows = "（内存中的数据）", enumerate(source, 1)
 
-    good = 0
-    bad_rows: list[BadRow] = []
-    for line, row in rows:
-        try:
-            if isinstance(row, bytes):
-                row = _parse_json(row)
-            conversation = to_conversation(row)
-        except BadRowError as error:
-            bad_rows.append(BadRow(name, line, str(error), row))
-            continue
-        good += 1
-        if on_bad_rows == "skip" or not bad_rows:
-            yield conversation
+    good, num_bad = 0, 0
+    listed: list[str] = []  # 坏行可能有几百万个，只留下要列出来的几个
+    recorded = on_bad_rows == "skip" and is_main_process()
+    with _bad_rows_file(Path(bad_rows_path)) if recorded else nullcontext(lambda bad: None) as write:
+        for line, row in rows:
+            try:
+                if isinstance(row, bytes):
+                    row = _parse_json(row)
+                conversation = to_conversation(row)
+            except BadRowError as error:
+                num_bad += 1
+                if num_bad <= _LISTED_BAD_ROWS:
+                    listed.append(f"  {name} 第 {line} 行：{error}")
+                write(BadRow(name, line, str(error), row))
+                continue
+            good += 1
+            if on_bad_rows == "skip" or not num_bad:
+                yield conversation
 
-    if on_bad_rows == "skip":
-        _write_bad_rows(bad_rows, Path(bad_rows_path))
-    elif bad_rows:
-        raise UserError(_describe_bad_rows(bad_rows, total=good + len(bad_rows)))
+    if num_bad and on_bad_rows == "stop":
+        advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
+        more = [f"  ……还有 {num_bad - len(listed)} 行"] if num_bad > len(listed) else []
+        raise UserError(
+            "\n".join([f"{name} 的 {good + num_bad} 行中有 {num_bad} 行不能用于训练；{advice}：", *listed, *more])
+        )
     if not good and isinstance(source, str | os.PathLike):
-        reason = f"{len(bad_rows)} 行全是坏行，原因见 {bad_rows_path}" if bad_rows else "是空的"
+        reason = f"{num_bad} 行全是坏行，原因见 {bad_rows_path}" if num_bad else "是空的"
         raise UserError(f"{name} 里没有可用的对话：{reason}。")
 
 
-def _describe_bad_rows(bad_rows: list[BadRow], total: int) -> str:
-    listed = [f"  {bad.file} 第 {bad.line} 行：{bad.reason}" for bad in bad_rows[:_LISTED_BAD_ROWS]]
-    if len(bad_rows) > len(listed):
-        listed.append(f"  ……还有 {len(bad_rows) - len(listed)} 行")
-    advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
-    return "\n".join([f"{bad_rows[0].file} 的 {total} 行中有 {len(bad_rows)} 行不能用于训练；{advice}：", *listed])
-
-
-def _write_bad_rows(bad_rows: list[BadRow], path: Path) -> None:
+@contextmanager
+def _bad_rows_file(path: Path) -> Iterator[Callable[[BadRow], None]]:
+    """打开坏行的去处；给出的函数写进一个坏行。"""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # 单独的代理项写不成 UTF-8；backslashreplace 把它写成 \udXXX，这恰好就是 JSON 的转义。
-        with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            for bad in bad_rows:
-                file.write(_dump(bad) + "\n")
+        file = path.open("w", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"坏行写不进 {path}：{error.strerror}；请换一个可以写的位置。") from error
+    with file:
+        yield lambda bad: print(_dump(bad), file=file)
 
 
 def _dump(bad: BadRow) -> str:
@@ -183,15 +188,25 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
     """JSON Lines，或一个 JSON 数组（看第一个字符是不是 ``[``）。空行跳过，行号照数。"""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
-            head = file.peek(1024)
-            _check_is_text(path, head)
-            if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+            _check_is_text(path, file.read(1024))
+            file.seek(0)
+            is_array = _first_character(file) == b"["
+            file.seek(0)
+            if is_array:
                 yield from _array_rows(path, file.read())
             else:
                 # UTF-8 里换行这个字节只表示换行，所以可以先分行、后解码：一行解码失败不影响其他行。
                 yield from ((number, line) for number, line in enumerate(file, 1) if _has_text(line))
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} 读不出来：{error}；请检查文件是否完整、是否有权限读。") from error
+
+
+def _first_character(file: io.BufferedIOBase) -> bytes:
+    """第一个不是空白的字符，前面有多少空白都行；没有就是空的。"""
+    text = file.read(len(codecs.BOM_UTF8)).removeprefix(codecs.BOM_UTF8).lstrip()
+    while not text and (chunk := file.read(2**16)):
+        text = chunk.lstrip()
+    return text[:1]
 
 
 def _check_is_text(path: Path, head: bytes) -> None:
@@ -211,8 +226,7 @@ def _to_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """JSON 的一个对象。同一个键写了两次时，标准库只留后一个，丢掉的那份数据谁也不会发现；所以不收。"""
     row = dict(pairs)
     if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
+        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise ValueError(f"同一个对象里有两个 {reprlib.repr(repeated)}")
     return row
 
@@ -261,14 +275,19 @@ def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
-    datasets = _import_datasets()
+    # 直接由 pyarrow 读：datasets 把路径当作通配符（data_[ab].parquet 会读成 data_a.parquet），
+    # 还会去解码用不到的图像、声音列，为此导入别的库，甚至上网下载。
+    import pyarrow
+    import pyarrow.parquet
+
     try:
-        # streaming：逐行读，不在磁盘上留下转换后的副本。batch_size 默认取第一组的行数，没有行的文件会因此报错。
-        table = datasets.load_dataset(
-            "parquet", data_files=str(path), split="train", streaming=True, batch_size=_PARQUET_BATCH_SIZE
-        )
-        yield from enumerate(table, 1)
-    except (OSError, ValueError, NotImplementedError, datasets.exceptions.DatasetsError) as error:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            if len(set(names)) < len(names):  # 变成字典时只会留下后一列
+                raise UserError(f"{path} 读不出来：有两列同名；请改掉一列的名字。")
+            rows = (row for batch in table.iter_batches(_PARQUET_BATCH_SIZE) for row in batch.to_pylist())
+            yield from enumerate(rows, 1)
+    except (OSError, ValueError, NotImplementedError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} 读不出来：{_first_line(error)}；请检查文件是否完整。") from error
 
 
@@ -293,7 +312,9 @@ def _hub_rows(name: str, split: str) -> Iterator[tuple[int, object]]:
             f"读不到 hub 上的数据集 {name}，本地也没有这个文件（{_first_line(error)}）；请检查名字和网络。"
             "连不上 hub 时，可以设环境变量 HF_ENDPOINT（例如 https://hf-mirror.com）改用镜像，或把数据下载下来，改写本地文件的路径。"
         ) from error
-    yield from enumerate(table, 1)
+    # 按 Arrow 表取，不解码用不到的图像、声音列。
+    batches = table.with_format("arrow").iter(_PARQUET_BATCH_SIZE)
+    yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,23 +1,28 @@
 """一次训练要说的话：开始前说要做什么，结束时说得到了什么；留下 ``metrics.json`` 和 ``loss_curve.png``。"""
 
-import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments, ModelArguments
+from finetuning.chatml import ChatML
+from finetuning.claim import METRICS_FILE
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
-from finetuning.errors import say
-from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
-from finetuning.output_dir import METRICS_FILE, publish, unfinished_dir
-from finetuning.trainer_arguments import SFTArguments
+from finetuning.errors import EVALUATION, UserError
+from finetuning.evaluate import Answer, exact_match, fits, generate_answers, mean_loss
+from finetuning.fingerprint import write_json
+from finetuning.model import max_positions
+from finetuning.terminal import printable, say, stage
+from finetuning.training import CheckedTrainer, planned_steps
 
 _NUM_SAMPLES = 5
 _SAMPLE_TOKENS = 64
+_FEW_STEPS = 30
 
 
 class Score(NamedTuple):
@@ -37,14 +42,23 @@ class Report:
     """
 
     def __init__(
-        self, method: str, model_args: ModelArguments, data_args: DataArguments, data: Splits, trainer: Trainer
+        self, method: str, model_args: ModelArguments, data_args: DataArguments, data: Splits, trainer: CheckedTrainer
     ):
         self.method, self.model_args, self.data, self.trainer = method, model_args, data, trainer
+        model = cast(PreTrainedModel, trainer.model)
+        chatml = ChatML(cast(PreTrainedTokenizerBase, trainer.processing_class))
+        most = data_args.max_length
         wanted = data_args.exact_match
         checkable = answers_are_checkable(data.test_conversations) if wanted is None else wanted
-        self.checked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
+        asked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
+        self.checked = [conversation for conversation in asked if fits(conversation, chatml, most)]
+        self.num_too_long = len(asked) - len(self.checked)
         step = max(1, len(data.test_conversations) // _NUM_SAMPLES)
-        self.questions = [conversation[:-1] for conversation in data.test_conversations[::step][:_NUM_SAMPLES]]
+        samples = data.test_conversations[::step][:_NUM_SAMPLES]
+        self.questions = [each[:-1] for each in samples if fits(each, chatml, most, new_tokens=1)]
+        # 提示词连同回答不能超过模型的位置数。
+        room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
+        self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]
         self.trainable, self.total = count_parameters(cast(PreTrainedModel, trainer.model))
 
     def announce(self) -> None:
@@ -61,44 +75,82 @@ class Report:
             + (f"验证 {len(data.validation):,} 段，" if data.validation else "")
             + f"检验 {len(data.test):,} 段（{test_source}）"
         )
-        if data.train.num_truncated or data.train.num_dropped:
-            say(f"        截断 {data.train.num_truncated:,} 段，截断后没有回答可学而略去 {data.train.num_dropped:,} 段")
+        for name, dataset in (("训练", data.train), ("验证", data.validation), ("检验", data.test)):
+            if dataset and (dataset.num_truncated or dataset.num_dropped):
+                say(
+                    f"        {name}数据太长（--max_length）：截断 {dataset.num_truncated:,} 段，"
+                    f"截断后没有回答可学而略去 {dataset.num_dropped:,} 段"
+                )
+        if self.num_too_long:
+            say(f"        {self.num_too_long:,} 个检验的问题连同回答太长（--max_length），逐字匹配时不问")
         say(f"参数    训练 {self.trainable:,} 个，共 {self.total:,} 个（{self.trainable / self.total:.2%}）")
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        length = f"{args.max_steps} 步" if args.max_steps > 0 else f"{args.num_train_epochs:g} 轮"
+        steps = planned_steps(self.trainer)
+        length = f"{steps} 步" if args.max_steps > 0 else f"{args.num_train_epochs:g} 轮，{steps} 步"
         say(f"训练    {length}，每步 {batch_size} 段，学习率 {args.learning_rate:g}")
+        warmup = args.get_warmup_steps(steps)
+        if warmup >= steps:
+            say(f"        预热要 {warmup} 步，一共却只有 {steps} 步，学习率升不到最大值；请减小 --warmup_steps")
+        if steps < _FEW_STEPS:
+            say(
+                f"        只有 {steps} 步，多半学不到多少：请减小 --per_device_train_batch_size"
+                "（或 --gradient_accumulation_steps），加大 --num_train_epochs"
+                + ("（或 --max_steps）" if args.max_steps > 0 else "")
+                + "，或增加数据"
+            )
 
-    def evaluate(self) -> Score:
-        """在检验数据上打分，并回答那几个固定的问题。"""
+    def evaluate(self, moment: str) -> Score:
+        """在检验数据上打分，并回答那几个固定的问题。
+
+        Args:
+            moment: ``"训练前"`` 或 ``"训练后"``。
+
+        Raises:
+            UserError: 损失不是有限的数：模型坏了，不能当作结果。
+        """
         model = cast(PreTrainedModel, self.trainer.model)
         tokenizer = cast(PreTrainedTokenizerBase, self.trainer.processing_class)
-        return Score(
-            loss=mean_loss(model, self.data.test, self.trainer.data_collator),
-            exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
-            samples=generate_answers(model, tokenizer, self.questions, [_SAMPLE_TOKENS] * len(self.questions)),
-        )
+        with stage(f"做{moment}的{EVALUATION}"):
+            score = Score(
+                loss=mean_loss(model, self.data.test, self.trainer.data_collator),
+                exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
+                samples=generate_answers(model, tokenizer, self.questions, self.sample_tokens),
+            )
+        if not math.isfinite(score.loss):
+            raise UserError(
+                f"{moment}的检验损失不是有限的数（{score.loss}）：模型坏了，不算结果，输出目录里以前的结果没有动；"
+                "训练前就坏的，请检查基座；训练后才坏的，请减小 --learning_rate。"
+            )
+        return score
 
     def finish(self, before: Score, after: Score, seconds: float) -> None:
-        """训练之后：同样的问题前后怎么答，各项数字，结果在哪里；写下 ``metrics.json`` 和 ``loss_curve.png``。"""
+        """训练之后：同样的问题前后怎么答，各项数字；把 ``metrics.json`` 和 ``loss_curve.png`` 写进还没有完成的结果。"""
         peak = peak_memory_mb(self.trainer.args.device)
-        say("\n同样的问题，训练前后的回答")
+        if self.questions:
+            say("\n同样的问题，训练前后的回答")
         for question, old, new in zip(self.questions, before.samples, after.samples, strict=True):
             say(f"\n  {_dialogue(question)}\n    训练前  {_one_line(old)}\n    训练后  {_one_line(new)}")
         say("\n检验数据（没有学过）")
         say(f"  损失      {before.loss:.3f} → {after.loss:.3f}")
         if after.exact_match is not None:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
+        if after.loss >= before.loss:
+            say(
+                "  注意：检验损失没有下降，训练后不比训练前好；多半是学习率太大或太小（--learning_rate），"
+                "练得太久（--num_train_epochs），或训练数据与检验数据不是一回事"
+            )
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
         if self.trainer.is_world_process_zero():
             self._write(before, after, seconds, peak)
         self.trainer.accelerator.end_training()  # 有几个进程时，一起结束；不告而别，NCCL 会警告
 
     def _write(self, before: Score, after: Score, seconds: float, peak: float) -> None:
-        args = cast(SFTArguments, self.trainer.args)
+        assert self.trainer.output is not None
+        directory = self.trainer.output.unfinished
         metrics = {
             "method": self.method,
             "model": self.model_args.model_name_or_path,
-            "seed": args.seed,
+            "seed": self.trainer.args.seed,
             "trainable_parameters": self.trainable,
             "total_parameters": self.total,
             "train_seconds": round(seconds, 2),
@@ -106,12 +158,8 @@ class Report:
             "before": {"loss": before.loss, "exact_match": before.exact_match},
             "after": {"loss": after.loss, "exact_match": after.exact_match},
         }
-        text = json.dumps(metrics, ensure_ascii=False, indent=2)
-        (unfinished_dir(args) / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
-        plot_losses(self.trainer.state.log_history, unfinished_dir(args) / "loss_curve.png")
-        publish(args)
-        say(f"结果在 {args.output_dir}：权重、分词器、{METRICS_FILE}、loss_curve.png")
-        say(f"和它聊天：uv run python chat.py {args.output_dir}")
+        plot_losses(self.trainer.state.log_history, directory / "loss_curve.png")
+        write_json(directory / METRICS_FILE, metrics)
 
 
 def count_parameters(model: PreTrainedModel) -> tuple[int, int]:
@@ -150,5 +198,5 @@ def _one_line(answer: Answer) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = "".join(char if char.isprintable() else "·" for char in " ".join(text.split()))
+    text = printable(" ".join(text.split()))
     return text if len(text) <= 80 else text[:80] + "…"

@@ -1,15 +1,20 @@
 """``transformers.TrainingArguments`` 加上本项目的默认值，以及随设备而定的选择。"""
 
+import dataclasses
 import math
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from finetuning.arguments import TrainingDefaults
-from finetuning.checkpoints import is_complete, last_complete, list_checkpoints, step_of
 from finetuning.device import best_device, bf16_is_faster, supports_tf32
-from finetuning.errors import say
+from finetuning.trainer_flags import BITSANDBYTES_OPTIMIZERS, REFUSED, TORCH_OPTIMIZERS
+
+_SHORT_RUN = 20
+_OPTIMIZERS = {name.value for name in OptimizerNames}
 
 
 @dataclass
@@ -21,14 +26,18 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} 至少是 1，实际是 {getattr(self, name)}")
         # 写成 not … 的样子：NaN 与什么比较都是假。
-        if not 0 <= self.learning_rate < math.inf:
-            raise ValueError(f"--learning_rate 应该是有限的数，不能是负数，实际是 {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate 应该是大于 0 的有限的数，不能是负数，实际是 {self.learning_rate}")
         if not 0 < self.num_train_epochs < math.inf:
             raise ValueError(f"--num_train_epochs 应该大于 0，实际是 {self.num_train_epochs}")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed 应该在 0 和 {2**32 - 1} 之间，实际是 {self.seed}")
         if not self.output_dir:
             raise ValueError("--output_dir 是空的，请写出结果放在哪个目录")
+
+        if not os.fspath(self.output_dir).isprintable():
+            raise ValueError(f"--output_dir 里有不能显示的字符（{self.output_dir!r}），请换一个名字")
+        self._refuse_flags()
 
         # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
         self.use_cpu = self.use_cpu or best_device().type == "cpu"
@@ -45,32 +54,29 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         # DDP 默认每步都找一遍没有用到的参数；这里训练的参数每步都用到，找只是白费时间，还会警告。
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False
-        if self.resume_from_checkpoint:
-            self.resume_from_checkpoint = str(_find_checkpoint(self.resume_from_checkpoint, Path(self.output_dir)))
 
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """预热（warm-up）多少步：不到 20 步的训练不预热。
 
-def _find_checkpoint(wanted: str, output_dir: Path) -> Path:
-    """``--resume_from_checkpoint`` 说的是哪个检查点：``true`` 是最新的一个完整的。
+        预热的第一步，学习率是 0；transformers 按比例算时向上取整，只有一步的训练就什么也学不到。
+        """
+        if self.warmup_steps < 1 and num_training_steps < _SHORT_RUN:
+            return int(num_training_steps * self.warmup_steps)
+        return super().get_warmup_steps(num_training_steps)
 
-    Raises:
-        ValueError: 没有，或不完整。
-    """
-    if wanted.lower() != "true":
-        if not Path(wanted, "trainer_state.json").is_file():
-            raise ValueError(f"{wanted} 不是检查点目录（里面没有 trainer_state.json）；请检查 --resume_from_checkpoint")
-        if not is_complete(Path(wanted)):
-            raise ValueError(f"检查点 {wanted} 不完整；请换一个更早的，或写 --resume_from_checkpoint true")
-        return Path(wanted)
-    checkpoints = list_checkpoints(output_dir)
-    if not checkpoints:
-        raise ValueError(f"{output_dir} 里没有检查点（checkpoint-步数），无法接着训练")
-    last = last_complete(output_dir)
-    if last is None:
-        raise ValueError(
-            f"{output_dir} 里没有完整的检查点（保存时被打断了），无法接着训练；"
-            "请删除这个目录，或用 --output_dir 换一个，去掉 --resume_from_checkpoint 重新开始"
-        )
-    passed_over = [path.name for path in checkpoints if step_of(path) > step_of(last)]
-    if passed_over:
-        say(f"跳过不完整的检查点 {'、'.join(passed_over)}（保存时被打断了），从 {last.name} 接着训练。")
-    return last
+    def _refuse_flags(self) -> None:
+        """不收的参数：给的不是默认值，就说为什么。"""
+        defaults = {item.name: item for item in dataclasses.fields(TrainingArguments)}
+        for name, reason in REFUSED.items():
+            if getattr(self, name) != defaults[name].default:
+                raise ValueError(f"不支持 --{name}：{reason}")
+        optimizer = getattr(self.optim, "value", self.optim)
+        if optimizer in BITSANDBYTES_OPTIMIZERS and find_spec("bitsandbytes") is None:
+            raise ValueError(
+                f"--optim {optimizer} 要用 bitsandbytes 库，现在没有装；"
+                "请在 uv run 后面加上 --extra qlora，或换 adamw_torch"
+            )
+        if optimizer in _OPTIMIZERS - TORCH_OPTIMIZERS - BITSANDBYTES_OPTIMIZERS:
+            raise ValueError(
+                f"不支持 --optim {optimizer}：没有与这里的训练一起验证过；请用 {'、'.join(sorted(TORCH_OPTIMIZERS))}"
+            )

@@ -1,26 +1,37 @@
 """组装 ``transformers.Trainer`` 并训练。"""
 
-import time
+import math
+import signal
 from contextlib import nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import ProgressCallback, TrainerControl, TrainerState
+from tqdm import tqdm
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    get_scheduler,
+)
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerControl, TrainerState
+from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import IntervalStrategy
 
-from finetuning.checkpoints import CheckpointKeeper, last_complete
+from finetuning.checkpoints import last_complete
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import Splits
 from finetuning.embedding import add_embedding_gradient_in_place
-from finetuning.errors import Interrupted, say
+from finetuning.errors import TRAINING, Interrupted, UserError
 from finetuning.frozen import FrozenWeightsInBf16
-from finetuning.interrupt import GracefulInterrupt, resume_command
-from finetuning.output_dir import unfinished_dir
+from finetuning.interrupt import GracefulInterrupt, resume_command, uninterrupted
+from finetuning.output_dir import OutputDir
 from finetuning.packing import enable_packing
 from finetuning.precision import PlainAutocast, remove_autocast
+from finetuning.terminal import progress_delay, say, stage
 from finetuning.threads import RowTrainer, rows_per_step
 from finetuning.trainer_arguments import SFTArguments
 
@@ -48,7 +59,100 @@ class Progress(ProgressCallback):
         eval_dataloader: Any = None,
         **kwargs: Any,
     ) -> None:
-        """验证只要一两秒，不另画一条进度条。"""
+        """验证只要一两秒时，不另画一条进度条；久了才画。"""
+        if state.is_world_process_zero and hasattr(eval_dataloader, "__len__"):
+            bar: Any = self.prediction_bar
+            if bar is None:
+                total = len(eval_dataloader)
+                bar = self.prediction_bar = tqdm(
+                    total=total, desc="验证", unit="批", leave=False, delay=progress_delay()
+                )
+            bar.update(1)
+
+
+class Printer(PrinterCallback):
+    """没有进度条时（``--disable_tqdm true``），每次一行日志；与自带的版本不同的是，读的人走了也不停下。"""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """见 :class:`transformers.TrainerCallback`。"""
+        say(str({name: value for name, value in (logs or {}).items() if name != "total_flos"}))
+
+
+class CheckedTrainer(RowTrainer):
+    """损失不是有限的数就停下；检查点由 :class:`finetuning.checkpoints.CheckpointWriter` 看着写。"""
+
+    output: OutputDir | None = None
+    sizes_before: dict[str, tuple[float, float]]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """见 :class:`transformers.Trainer`。它遇到 NaN 只在日志里换成以前的平均，训练照旧。"""
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            step = self.state.global_step + 1
+            raise UserError(
+                f"第 {step} 步的损失不是有限的数（{loss.item()}），再训练也没有用，停在这里；多半是学习率太大"
+                f"（--learning_rate 现在是 {self.args.learning_rate:g}），请减小到十分之一再试；{_NOTHING_REPLACED}"
+            )
+        return loss
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Trainer 没有“保存之前”的回调，所以包住它的保存。"""
+        if self.output is None:
+            super()._save_checkpoint(model, trial)
+            return
+        self.check_finite()
+        if self.args.should_save:
+            self.output.checkpoints.begin(self.state.global_step)
+        self.accelerator.wait_for_everyone()
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # 每个进程都写完了它的那一份
+        if self.args.should_save:
+            self.output.checkpoints.finish(self.state.global_step, self.state.best_model_checkpoint)
+
+    def check_finite(self) -> None:
+        """训练的参数里有 NaN 或无穷大的模型，什么也不会说：不存。"""
+        broken = [name for name, sizes in self.parameter_sizes().items() if not all(map(math.isfinite, sizes))]
+        if broken:
+            raise UserError(
+                f"第 {self.state.global_step} 步以后，参数里有不是有限的数（{broken[0]} 等 {len(broken)} 个矩阵），"
+                f"这个模型已经坏了；多半是学习率太大（--learning_rate 现在是 {self.args.learning_rate:g}），"
+                f"请减小到十分之一再试；{_NOTHING_REPLACED}"
+            )
+
+    def parameter_sizes(self) -> dict[str, tuple[float, float]]:
+        """每个要训练的参数的和与长度：变了没有，坏了没有，一看就知道。切分到几张卡上的（FSDP、DeepSpeed）不看。"""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return {}
+        parameters = cast(torch.nn.Module, self.model).named_parameters()
+        trained = {name: parameter.detach() for name, parameter in parameters if parameter.requires_grad}
+        sums = torch.stack([parameter.float().sum() for parameter in trained.values()]).tolist()
+        norms = torch.stack([torch.linalg.vector_norm(parameter.float()) for parameter in trained.values()]).tolist()
+        return dict(zip(trained, zip(sums, norms, strict=True), strict=True))
+
+
+_NOTHING_REPLACED = "输出目录里以前的结果没有动。"
+
+
+class CausalLabelSmoother(LabelSmoother):
+    """标签平滑（label smoothing）：填充的批次要错开一位，免填充的已经错过位了，不能再错一次。
+
+    transformers 自己的版本总错一位，而且只认得名单里的模型类，名单外的就不错位。
+    """
+
+    packed = False
+
+    def __call__(
+        self, model_output: Any, labels: Any, shift_labels: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """见 :class:`transformers.trainer_pt_utils.LabelSmoother`。"""
+        return super().__call__(model_output, labels, not self.packed, num_items_in_batch)
 
 
 class _AlreadyTrained(Exception):
@@ -70,74 +174,156 @@ class StopBeforeExtraStep(TrainerCallback):
 
 
 def build_trainer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: Splits, args: SFTArguments, padding_free: bool
-) -> Trainer:
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Splits,
+    args: SFTArguments,
+    padding_free: bool,
+    output: OutputDir | None = None,
+) -> CheckedTrainer:
     """组装 Trainer，把模型移到训练用的设备上。
 
-    优化器、学习率、日志、检查点、多卡都是 Trainer 的；我们只给批次的拼法（collator）、逐段的注意力和线程的分工。
+    优化器、学习率、日志、多卡都是 Trainer 的；我们给批次的拼法（collator）、逐段的注意力、线程的分工，
+    并且看着检查点写完整。
+
+    Args:
+        output: 输出目录；None 是不存检查点的短训练（测量用）。
+
+    Raises:
+        UserError: 有的参数合在一起做不成训练，或这么多数据一步也走不了。
     """
     if data.validation is None:
         args.eval_strategy = IntervalStrategy.NO
     if isinstance(model, PeftModel):
         # 添过标记时，PEFT 默认连整个嵌入矩阵一起保存；要训练的那几行本来就在适配器里，不必保存其余的。
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
-    # 旧的检查点由 CheckpointKeeper 来删，不由 Trainer。
-    limit, args.save_total_limit = args.save_total_limit, None
-    trainer = RowTrainer(
+    trainer = CheckedTrainer(
         model=model,
         args=args,
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=tokenizer,
         data_collator=PaddedCollator(tokenizer.pad_token_id),
-        callbacks=[CheckpointKeeper(limit), StopBeforeExtraStep()],
+        callbacks=[GracefulInterrupt(), StopBeforeExtraStep()],
     )
+    trainer.output = output
     shards_weights = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if args.bf16 and not shards_weights:
         trainer.add_callback(PlainAutocast())
         if isinstance(model, PeftModel):
             trainer.add_callback(FrozenWeightsInBf16())
-    if trainer.pop_callback(ProgressCallback):
-        trainer.add_callback(Progress)
+    for original, ours in ((ProgressCallback, Progress), (PrinterCallback, Printer)):
+        if trainer.pop_callback(original):
+            trainer.add_callback(ours)
     if padding_free:
-        problem = enable_packing(model, autocast=bool(args.bf16))
+        # NEFTune 的噪声按一行的长度缩小，而免填充的一行有好几段那么长。
+        noise = "NEFTune 的噪声按每段的长度来定" if args.neftune_noise_alpha is not None else None
+        problem = noise or enable_packing(model, autocast=bool(args.bf16))
         if problem is None:
             trainer.data_collator = PackedCollator()
             trainer.rows = rows_per_step(model, args)
         else:
-            say(f"这个模型不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
+            say(f"不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
+    if trainer.label_smoother is not None:
+        trainer.label_smoother = CausalLabelSmoother(epsilon=args.label_smoothing_factor)
+        trainer.label_smoother.packed = isinstance(trainer.data_collator, PackedCollator)
     if args.device.type == "cpu" and args.world_size == 1 and trainer.rows == 1 and not shards_weights:
         add_embedding_gradient_in_place(model)
+    _check_schedule(trainer, model, data)
     return trainer
 
 
-def train(trainer: Trainer) -> float:
-    """训练，返回秒数。
+def planned_steps(trainer: Trainer) -> int:
+    """一共要走多少步（优化器更新多少次）。"""
+    args = trainer.args
+    if args.max_steps > 0:
+        return args.max_steps
+    batches = len(trainer.get_train_dataloader())
+    return math.ceil(args.num_train_epochs * math.ceil(batches / args.gradient_accumulation_steps))
+
+
+def _check_schedule(trainer: Trainer, model: PreTrainedModel, data: Splits) -> None:
+    """优化器、学习率的各个参数合不合用，训练之前就知道。"""
+    args = trainer.args
+    if len(trainer.get_train_dataloader()) == 0:
+        raise UserError(
+            f"一步要 {args.train_batch_size * args.world_size} 段对话，训练数据只有 {len(data.train)} 段，"
+            "又加了 --dataloader_drop_last，一步也走不了；请减小 --per_device_train_batch_size，或去掉它。"
+        )
+    if args.lr_scheduler_type == "reduce_lr_on_plateau" and data.validation is None:
+        raise UserError("--lr_scheduler_type reduce_lr_on_plateau 要看验证损失；请给 --validation_file，或换 cosine。")
+    try:
+        Trainer.get_optimizer_cls_and_kwargs(args, model)
+        get_scheduler(
+            args.lr_scheduler_type,
+            torch.optim.SGD([torch.zeros(1, requires_grad=True)]),
+            args.get_warmup_steps(steps := planned_steps(trainer)),
+            steps,
+            scheduler_specific_kwargs=dict(cast(Any, args.lr_scheduler_kwargs) or {}),
+        )
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        raise UserError(
+            f"优化器或学习率的设置不合用（{str(error).strip().splitlines()[0]}）；请检查 --optim、--optim_args、"
+            "--lr_scheduler_type 和 --lr_scheduler_kwargs。"
+        ) from error
+
+
+def train(trainer: CheckedTrainer) -> float:
+    """训练，返回秒数（中断以前的也算）。
 
     Raises:
         Interrupted: 用户按了 Ctrl-C；单个进程时，检查点已经存好。
+        UserError: 损失不是有限的数，或者停在了半路。
     """
-    interrupt = GracefulInterrupt()
-    trainer.add_callback(interrupt)
-    started = time.perf_counter()
+    assert trainer.output is not None
+    interrupt = next(each for each in trainer.callback_handler.callbacks if isinstance(each, GracefulInterrupt))
+    trainer.sizes_before = trainer.parameter_sizes()
+    state, number = trainer.state, None
     try:
-        with interrupt.installed() if trainer.args.world_size == 1 else nullcontext(), suppress(_AlreadyTrained):
+        with (
+            stage(TRAINING, announced=bool(trainer.args.disable_tqdm)),  # 不然有进度条
+            interrupt.installed() if trainer.args.world_size == 1 else nullcontext(),
+            suppress(_AlreadyTrained),
+        ):
             trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
-        stopped = interrupt.requested and trainer.state.global_step < trainer.state.max_steps
-    except KeyboardInterrupt:
-        stopped = True
-    if stopped:
-        saved = last_complete(Path(cast(str, trainer.args.output_dir)))
+        state = trainer.state
+        if state.global_step < state.max_steps:
+            number = interrupt.received
+    except KeyboardInterrupt as error:
+        state, number = trainer.state, interrupt.received or getattr(error, "number", signal.SIGINT)
+    if number is not None:
+        saved = last_complete(trainer.output.path)
         advice = f"从 {saved.name} 接着训练：{resume_command()}" if saved else "还没有检查点，下次从头开始。"
-        raise Interrupted(f"训练在第 {trainer.state.global_step} 步被中断；{advice}")
+        raise Interrupted(f"训练在第 {state.global_step} 步被中断；{advice}", number)
+    if state.global_step < state.max_steps:
+        raise UserError(
+            f"训练在第 {state.global_step} 步就停下了，本来要走 {state.max_steps} 步；没有训练完的不算结果，"
+            f"请加上 --resume_from_checkpoint true 接着训练。"
+        )
+    if interrupt.received is not None:
+        say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
     remove_autocast(cast(PreTrainedModel, trainer.model))  # 没有走一步的，PlainAutocast 还来不及拆
-    return time.perf_counter() - started
+    return trainer.output.checkpoints.seconds
 
 
-def save(trainer: Trainer) -> Path:
-    """把权重（safetensors）、配置和分词器存好，返回所在的目录；:func:`publish` 以后才移到输出目录。"""
-    directory = unfinished_dir(cast(SFTArguments, trainer.args))
-    trainer.save_model(str(directory))
-    # Trainer 顺手存的训练参数是 pickle 格式；结果是可以发给别人的，里面不放要 unpickle 的东西。
-    (directory / "training_args.bin").unlink(missing_ok=True)
-    return directory
+def save(trainer: CheckedTrainer) -> None:
+    """把权重（safetensors）、配置和分词器存到 ``output.unfinished``；检验完，由 ``output.publish`` 移到输出目录。
+
+    Raises:
+        UserError: 模型坏了（参数里有不是有限的数），或什么也没有学到（参数一个也没有变）。
+    """
+    output = trainer.output
+    assert output is not None
+    trainer.check_finite()
+    if trainer.sizes_before and trainer.parameter_sizes() == trainer.sizes_before:
+        raise UserError(
+            f"训练了 {trainer.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；请检查 --learning_rate"
+            f"（现在是 {trainer.args.learning_rate:g}）和 --warmup_steps（现在是 {trainer.args.warmup_steps:g}）；"
+            f"{_NOTHING_REPLACED}"
+        )
+    if output.trained:  # 权重就是从那里读来的
+        return
+    with stage("存权重"), uninterrupted("存权重"):
+        trainer.save_model(str(output.unfinished))
+        if trainer.is_world_process_zero():
+            output.keep_trained(trainer.state)

@@ -8,7 +8,7 @@ from collections import UserDict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tokenizers import Encoding, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -104,6 +104,10 @@ class LightTokenizer:
     @property
     def special_tokens_map(self) -> dict[str, str]:
         return {name: getattr(self, name) for name in _SPECIAL if getattr(self, name) is not None}
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        return self._tokenizer.get_added_tokens_decoder()
 
     @property
     def all_special_tokens(self) -> list[str]:

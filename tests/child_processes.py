@@ -17,6 +17,11 @@ if _FORK:
     _CONTEXT.set_forkserver_preload(["train_sft_solution", "train_lora_solution", "finetuning.report", "peft"])
 
 
+def without_notices(stderr: str) -> str:
+    """去掉“正在……”：一件事超过 5 秒才说，机器忙时有，闲时没有。"""
+    return "".join(line for line in stderr.splitlines(keepends=True) if not line.startswith("正在"))
+
+
 def start(target: Callable[..., None], *args: object) -> BaseProcess:
     """在一个子进程里调用 ``target``。"""
     process = _CONTEXT.Process(target=target, args=args)

@@ -27,7 +27,7 @@ from finetuning.arguments import parse_arguments
 from finetuning.chatml import CHAT_TEMPLATE
 from finetuning.errors import run_main
 from finetuning.model import load_for_chat, load_model
-from finetuning.output_dir import prepare_output_dir
+from finetuning.output_dir import OutputDir
 from finetuning.quiet import quiet_libraries
 from finetuning.reading import load_conversations
 from train_lora_solution import DEFAULTS, AdapterArguments
@@ -425,6 +425,13 @@ BROKEN_ADAPTERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no_weights": (remove("adapter_model.safetensors"), "没有 safetensors 格式的权重"),
     "only_pickled_weights": (pickle_weights("adapter_model.safetensors", "adapter_model.bin"), "不读 pickle 格式"),
     "corrupt_weights": (write("adapter_model.safetensors", b"\xff" * 100), "header too large"),
+    "pickle_beside_a_stray": (
+        lambda path: (
+            shutil.copy(path / "adapter_model.safetensors", path / "other.safetensors"),
+            pickle_weights("adapter_model.safetensors", "adapter_model.bin")(path),
+        ),
+        "不读 pickle 格式",
+    ),
 }
 
 
@@ -499,7 +506,6 @@ ARGUMENTS = {
     "no_value": ("--train_file", "--train_file 后面缺少值"),
     "no_output": ("--output_dir=", "--output_dir 是空的"),
     "one_dash": ("-x", "不认识 -x"),
-    "resume_from_nothing": ("--output_dir no/such --resume_from_checkpoint true", "no/such 里没有检查点"),
 }
 
 
@@ -520,8 +526,8 @@ def test_argument(tmp_path, monkeypatch, capsys, arguments, words):
 def test_output_dir_is_a_file(tmp_path, monkeypatch, refusal, output_dir):
     monkeypatch.chdir(tmp_path)
     Path("taken").write_text("原来的内容", encoding="utf-8")
-    *_, args = parse_arguments("", {}, argv=["--output_dir", output_dir])
-    sentence = refusal(prepare_output_dir, args, "model.safetensors")
+    *parts, args = parse_arguments("", {}, argv=["--output_dir", output_dir])
+    sentence = refusal(OutputDir("full", *parts, args).__enter__)
     assert_one_sentence(sentence, f"不能创建输出目录 {Path(output_dir)}", "--output_dir 换一个")
     assert Path("taken").read_text(encoding="utf-8") == "原来的内容"
 
@@ -540,7 +546,9 @@ PROCESSES = {
     "bad_rows": (["--train_file", "bad.jsonl"], 1, "bad.jsonl 第 2 行：不是合法的 JSON", 2),
     "missing_data": (["--train_file", "gone.jsonl"], 1, "找不到数据文件 gone.jsonl", 1),
     "broken_model": (["--model_name_or_path", "broken"], 1, "broken 里没有 safetensors 格式的权重", 1),
-    "output_is_a_file": (["--output_dir", "train.jsonl"], 1, "不能创建输出目录 train.jsonl", 1),
+    "output_is_a_file": (["--output_dir", "bad.jsonl"], 1, "不能创建输出目录 bad.jsonl", 1),
+    "output_is_the_data": (["--output_dir", "train.jsonl"], 1, "数据文件 train.jsonl 与输出目录 train.jsonl", 1),
+    "resume_from_nothing": (["--resume_from_checkpoint", "true"], 1, "out 里没有检查点", 1),
     "bad_argument": (["--max_length", "很长"], 2, "--max_length 的值应该是整数，实际是 '很长'", 1),
 }
 

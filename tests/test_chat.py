@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from child_processes import without_notices
 from peft import LoraConfig, get_peft_model
 from toy_models import save_toy
 
-from chat import main
+from chat import answer, main
 from data_solution import SFTDataset
 from finetuning.collator import PackedCollator
 from finetuning.errors import run_main
 from finetuning.model import load_model
+from finetuning.terminal import printable
 
 ROOT = Path(__file__).parents[1]
 WEATHER = [
@@ -66,14 +68,14 @@ def chat(workplace, *arguments, text=None):
 def test_one_shot_answers_as_trained(workplace, model):
     """多字节的 😀 由几个 token 拼成，不能变成乱码；回答里的换行照样打印。"""
     result = chat(workplace, model, "--message", "今天天气怎么样？")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_notices(result.stderr)) == (0, "")
     assert result.stdout == WEATHER[1]["content"] + "\n"
 
 
 def test_session_remembers_and_forgets(workplace):
     text = "今天天气怎么样？\n\n猫喜欢什么？\n/reset\n猫喜欢什么？\n/exit\n再也读不到这一行\n"
     result = chat(workplace, "full", text=text)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_notices(result.stderr)) == (0, "")
     first, second, third = (
         result.stdout.find(words) for words in ("晴朗😀", "刚才说天气，现在说猫：鱼。", "猫喜欢鱼。")
     )
@@ -83,18 +85,19 @@ def test_session_remembers_and_forgets(workplace):
 
 def test_system_prompt_and_end_of_input(workplace):
     result = chat(workplace, "full", "--system", "你是小助手。", text="猫喜欢什么？\n")  # 然后是 Ctrl-D
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_notices(result.stderr)) == (0, "")
     assert "小助手不知道。" in result.stdout
 
 
 def test_raw_continues_text(workplace):
     """不套对话格式：与直接把 <|endoftext|> 加原文交给模型相同；没有学过对话的基座也行。"""
     result = chat(workplace, "no_chatml", "--raw", "--message", "今天", "--max_new_tokens", "5")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_notices(result.stderr)) == (0, "")
     model, tokenizer, _ = load_model(str(workplace / "no_chatml"))
     ids = torch.tensor([[0, *tokenizer("今天")["input_ids"]]])
     expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False)
-    assert result.stdout == tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True) + "\n"
+    continuation = tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True)
+    assert result.stdout == printable(continuation) + "\n"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +107,12 @@ def test_raw_continues_text(workplace):
         (["no_chatml"], 1, "--raw"),
         (["full", "--temprature", "1"], 2, "--temprature"),
         (["full", "--raw", "--system", "x"], 2, "--system"),
+        (["full", "--seed", "-1"], 2, "--seed"),
+        (["full", "--seed", "99999999999"], 2, "--seed"),
+        (["full", "--temperature", "nan"], 2, "--temperature"),
+        (["full", "--temperature", "inf"], 2, "--temperature"),
+        (["full", "--max_new_tokens", "0"], 2, "--max_new_tokens"),
+        (["full", "--message", "a\udcff"], 2, "UTF-8"),
     ],
 )
 def test_mistakes_are_one_sentence(workplace, monkeypatch, capsys, arguments, code, words):
@@ -122,3 +131,39 @@ def test_help_is_quick_and_chinese(workplace):
     result = chat(workplace, "--help")
     assert result.returncode == 0
     assert "uv run python chat.py outputs/lora" in result.stdout
+
+
+ESCAPES = "\x1b]52;c;aGk=\x07\x1b[2J\u202e反\u2066\x9b1m 全角\u3000空格 👩\u200d🔬\n第二行"
+
+
+def test_control_characters_do_not_reach_the_terminal(workplace, monkeypatch, capsys):
+    """模型背下了清屏、改剪贴板、双向控制的序列：打印出来的没有一个起作用；普通的文字一个不变。"""
+    from transformers import GenerationConfig, PreTrainedModel
+
+    model, tokenizer, _ = load_model(str(workplace / "base"))
+    ids = tokenizer(ESCAPES, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def write(self, input_ids, streamer, **kwargs):
+        streamer.put(input_ids)
+        for token in ids:
+            streamer.put(torch.tensor([token]))
+        streamer.end()
+        return torch.cat([input_ids[0], torch.tensor(ids)])[None]
+
+    monkeypatch.setattr(PreTrainedModel, "generate", write, raising=False)
+    monkeypatch.setattr(type(model), "generate", write)
+    answer(model, tokenizer, GenerationConfig(max_new_tokens=5), [], "你好", False)
+    said = capsys.readouterr().out
+    assert said == "·]52;c;aGk=··[2J·反··1m 全角\u3000空格 👩\u200d🔬\n第二行\n"
+
+
+def test_a_reader_that_leaves_is_no_error(workplace):
+    """``python chat.py … | head``：读的人走了，没有调用栈。"""
+    command = [sys.executable, ROOT / "chat.py", "full"]
+    process = subprocess.Popen(command, cwd=workplace, stdin=-1, stdout=-1, stderr=-1, encoding="utf-8")
+    process.stdout.close()
+    process.stdin.write("今天天气怎么样？\n" * 3)
+    process.stdin.close()
+    said = process.stderr.read()
+    assert "Error" not in said, said
+    process.wait()

@@ -116,7 +116,7 @@ def test_a_failed_training_is_named(workplace):
     assert result.returncode == 1
     said = result.stderr[result.stderr.index("错误：") :]
     assert said.count("\n") == 1
-    for words in ("train_sft_solution.py", "--max_lenght", "是不是 --max_length", "train.log", "--methods"):
+    for words in ("train_sft_solution.py", "--max_lenght", "是不是 --max_length", "full_1.log", "--methods"):
         assert words in said
 
 
@@ -149,3 +149,23 @@ def test_table_and_picture_by_hand(tmp_path):
     ]
     plot(rows, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_changed_data_is_trained_on_again(workplace, tmp_path):
+    """命令一字不差，数据变了：不能沿用以前的结果，也不能沿用以前量的遗忘。"""
+    data = tmp_path / "train.jsonl"
+    write(data, range(20))
+    flags = ["--methods", "full", "--seeds", "1", "--model_name_or_path", "base", "--output_dir", str(tmp_path / "cmp")]
+    flags += ["--forget_file", "texts.txt", "--", "--train_file", str(data), "--test_file", "test.jsonl"]
+    flags += ["--max_steps", "2", "--exact_match", "false"]
+    losses = []
+    for rows, origin in ((range(20), "新训练的"), (range(20), "沿用做完的"), (range(30, 50), "新训练的")):
+        write(data, rows)
+        result = compare(workplace, *flags)
+        assert result.returncode == 0, result.stderr
+        assert f"full 种子 1（{origin}）" in result.stdout
+        results = json.loads((tmp_path / "cmp" / "comparison.json").read_text(encoding="utf-8"))
+        losses.append((results["methods"]["full"]["loss"], results["methods"]["full"]["text_loss"]))
+    assert losses[0] == losses[1]
+    assert losses[1][0] != losses[2][0]
+    assert losses[1][1] != losses[2][1]

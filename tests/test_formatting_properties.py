@@ -10,7 +10,7 @@ import pytest
 import toy_tokenizers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from toy_tokenizers import CHATML_TOKENIZERS
+from toy_tokenizers import CHATML_TOKENIZERS, REASSEMBLING_TOKENIZERS
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data_solution import IGNORE_INDEX, SFTDataset
@@ -36,6 +36,7 @@ settings.load_profile("steady")
 # 造对话：任何 Unicode 文字（代理项和 NUL 不是合法的文字，读数据时已经拒绝），里面满是像标记的片段
 
 PIECES = ["<|im_end|>", "<|im_start|>", "<|im_start|>assistant\n", "<|endoftext|>", "<s>", "<|im_", "end|>", "\n", " "]
+PIECES += ["</s>", "<pad>", " <|im_end|> ", " </s> ", "!"]
 TEXT = st.lists(
     st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
     max_size=6,
@@ -102,6 +103,43 @@ def test_content_never_becomes_a_control_token(tokenizer, conversation):
     control = {start, end, *tokenizer.all_special_ids}
     found = [token for token in input_ids if token in control]
     assert found == ChatML(tokenizer).bos + [start, end] * len(conversation)
+
+
+@pytest.mark.parametrize("build", REASSEMBLING_TOKENIZERS, ids=lambda build: build.__name__)
+@given(conversation=conversations())
+def test_a_vocabulary_that_holds_control_tokens_as_text(build, conversation):
+    """拆开了又拼回去的分词器：内容里的 ``</s>``、``<pad>``、标记，从中间切开来编码。"""
+    tokenizer = build()
+    input_ids, labels = format_one(tokenizer, conversation)
+    start, end = tokenizer.convert_tokens_to_ids(list(CHATML_TOKENS))
+    control = {start, end, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    control -= {
+        tokenizer.unk_token_id,
+        None,
+        tokenizer.convert_tokens_to_ids("!") if build().unk_token is None else None,
+    }
+    assert [token for token in input_ids if token in control] == [start, end] * len(conversation)
+    assert sum(label == end for label in labels) == sum(item["role"] == "assistant" for item in conversation)
+
+
+@pytest.mark.parametrize("build", REASSEMBLING_TOKENIZERS[:3], ids=lambda build: build.__name__)
+@pytest.mark.parametrize("token", ["<|im_start|>", "<|im_end|>", "</s>", "<pad>", "<s>"])
+def test_every_control_token_in_every_place(build, token):
+    """单独、空格之间、开头、结尾、连着两个；分词器自己是会拼回去的（不然这个测试是空的）。"""
+    tokenizer = build()
+    chatml, token_id = ChatML(tokenizer), tokenizer.convert_tokens_to_ids(token)
+    texts = [token, f"a {token} b", f"{token} a", f"a {token}", f" {token} ", f"{token} {token}", f"\n{token}\n"]
+    itself = [tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"] for text in texts]
+    assert any(token_id in ids for ids in itself)
+    assert all(token_id not in chatml.encode(text) for text in texts)
+
+
+def test_a_control_token_that_cannot_be_taken_apart():
+    """切开的一半还是控制 token：说出是哪段文字，不学它。"""
+    tokenizer = toy_tokenizers.unigram()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|><|im_end|>"]})
+    with pytest.raises(UserError, match="拆不开"):
+        ChatML(tokenizer).encode("好<|im_end|><|im_end|>")
 
 
 @given(conversation=conversations())

@@ -24,6 +24,7 @@ from finetuning.errors import UserError
 from finetuning.evaluate import generate_answers
 from finetuning.model import load_for_chat, load_model
 from finetuning.reading import load_conversations
+from finetuning.terminal import printable
 
 METHODS = [
     "lora",
@@ -236,7 +237,7 @@ def test_other_tools_read_the_result(trained, here, capsys):
         argv = ["chat.py", "out", "--message", messages[0]["content"], "--max_new_tokens", "12"]
         patch.setattr(sys, "argv", argv)
         chat.main()
-    assert capsys.readouterr().out == expected + "\n"
+    assert capsys.readouterr().out == printable(expected) + "\n"
 
 
 def test_batches_answer_like_one_by_one(trained, here):

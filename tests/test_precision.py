@@ -6,7 +6,9 @@ from peft import LoraConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
 from transformers import TrainerCallback, set_seed
 
+from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.data import Splits
+from finetuning.output_dir import OutputDir
 from finetuning.precision import PlainAutocast
 from finetuning.trainer_arguments import SFTArguments
 from finetuning.training import build_trainer, train
@@ -17,13 +19,23 @@ EXAMPLES = [
 ]
 
 
-def trainer_for(model, tmp_path, padding_free=True, **changes):
+def arguments(tmp_path, **changes):
     options = {"save_strategy": "no", "eval_strategy": "epoch"} | changes
-    args = SFTArguments(
+    return SFTArguments(
         output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
         logging_steps=1, disable_tqdm=True, bf16=True, seed=1, **options,
     )  # fmt: skip
-    return build_trainer(model, toy_tokenizer(), Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False), args, padding_free)
+
+
+def trainer_for(model, args, padding_free=True, output=None):
+    splits = Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False)
+    return build_trainer(model, toy_tokenizer(), splits, args, padding_free, output)
+
+
+def train_in(tmp_path, model, **changes):
+    args = arguments(tmp_path, save_strategy="epoch", **changes)
+    with OutputDir("full", ModelArguments("no/such"), DataArguments("no/such"), args) as output:
+        train(trainer_for(model, args, output=output))
 
 
 def trained(tmp_path, lora, padding_free, keep):
@@ -32,7 +44,7 @@ def trained(tmp_path, lora, padding_free, keep):
     model = toy_model()
     if lora:
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
-    trainer = trainer_for(model, tmp_path, padding_free)
+    trainer = trainer_for(model, arguments(tmp_path), padding_free)
     if not keep:
         assert trainer.pop_callback(PlainAutocast) is not None
     dtypes = []
@@ -61,11 +73,11 @@ def test_bit_for_bit_the_same_without_fp32_logits(tmp_path, lora, padding_free):
 @pytest.mark.parametrize("again", [False, True], ids=["trained", "resumed after the last step"])
 def test_afterwards_the_model_computes_in_its_own_precision(tmp_path, again):
     model = toy_model()
-    train(trainer_for(model, tmp_path, save_strategy="epoch"))
+    train_in(tmp_path, model)
     if again:
         weights = [weight.clone() for weight in model.parameters()]
         model = toy_model()
-        train(trainer_for(model, tmp_path, save_strategy="epoch", resume_from_checkpoint="true"))
+        train_in(tmp_path, model, resume_from_checkpoint="true")
         assert all(map(torch.equal, model.parameters(), weights))
     fresh = toy_model()
     fresh.load_state_dict(model.state_dict())

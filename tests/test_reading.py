@@ -325,3 +325,91 @@ def test_an_unreachable_hub_is_one_sentence_with_ways_out(source):
     assert sentence.startswith("错误：读不到 hub 上的数据集 owner/name，")
     assert "HF_ENDPOINT" in sentence
     assert "本地文件" in sentence
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 读的就是那个文件，不多读，不乱猜
+
+
+def parquet_file(path: Path, question: str, **columns: object) -> None:
+    table = pyarrow.table({"instruction": [question], "output": ["答"], **columns})
+    pyarrow.parquet.write_table(table, path)
+
+
+@pytest.mark.parametrize(
+    "name", ["data_[ab].parquet", "data_*.parquet", "data_?.parquet", "{a,b}.parquet", "a**b.parquet"]
+)
+@pytest.mark.skipif(os.name == "nt", reason="Windows 的文件名里不能有这些字符")
+def test_a_parquet_name_is_not_a_pattern(tmp_path, name):
+    parquet_file(tmp_path / "data_a.parquet", "别的文件")
+    parquet_file(tmp_path / name, "这个文件")
+    (conversation,) = load_conversations(tmp_path / name)
+    assert conversation[0]["content"] == "这个文件"
+
+
+def test_columns_that_are_not_used_are_not_decoded(tmp_path):
+    """多模态数据集里常有图像、声音列；这里用不到，坏的、在网上的都不去碰。"""
+    features = datasets.Features(
+        {
+            "instruction": datasets.Value("string"),
+            "output": datasets.Value("string"),
+            "audio": datasets.Audio(),
+            "image": datasets.Image(),
+        }
+    )
+    remote = {"bytes": None, "path": "http://127.0.0.1:9/a.wav"}
+    columns = {"instruction": ["问"], "output": ["答"], "audio": [remote], "image": [{"bytes": b"bad", "path": None}]}
+    table = pyarrow.table(columns, schema=features.arrow_schema)
+    pyarrow.parquet.write_table(table, tmp_path / "media.parquet")
+    assert load_conversations(tmp_path / "media.parquet") == [
+        [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]
+    ]
+
+
+def test_media_columns_of_a_hub_dataset_are_not_decoded(monkeypatch):
+    rows = {"instruction": ["问"], "output": ["答"], "image": [{"bytes": b"bad", "path": None}]}
+    features = datasets.Features(
+        {"instruction": datasets.Value("string"), "output": datasets.Value("string"), "image": datasets.Image()}
+    )
+    table = datasets.Dataset.from_dict(rows, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, *, split: table)
+    assert load_conversations("owner/name")[0][1]["content"] == "答"
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("blank", [" " * 9000, "\n" * 70_000, " \t\r\n" * 30_000])
+def test_an_array_after_much_white_space(tmp_path, bom, zipped, blank):
+    text = (bom + blank + "[" + ",".join(LINES) + "]").encode()
+    path = tmp_path / ("a.json.gz" if zipped else "a.json")
+    path.write_bytes(gzip.compress(text) if zipped else text)
+    assert load_conversations(path) == EXPECTED
+    lines = (bom + blank + "\n" + "\n".join(LINES)).encode()
+    path.write_bytes(gzip.compress(lines) if zipped else lines)
+    assert load_conversations(path) == EXPECTED
+
+
+def test_many_keys_are_checked_in_linear_time(tmp_path):
+    """六万个键里有两个相同的：以前要几十秒。"""
+    pairs = ",".join(f'"{number}": 0' for number in range(60_000))
+    path = write(tmp_path / "a.jsonl", "{" + pairs + ',"59999": 1}')
+    code = "import sys, resource; from finetuning.reading import load_conversations\n"
+    code += "resource.setrlimit(resource.RLIMIT_CPU, (8, 8))\ntry: load_conversations(sys.argv[1])\n"
+    code += "except Exception as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert "同一个对象里有两个 '59999'" in done.stdout, done.stderr
+
+
+def test_bad_rows_are_not_kept_in_memory(tmp_path):
+    """停下来列出坏行时，只留要列出的几行，不把整个文件留在内存里。"""
+    path = tmp_path / "a.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for _ in range(300):
+            file.write(json.dumps({"text": "坏" * 100_000}, ensure_ascii=False) + "\n")
+    code = "import sys, tracemalloc; from finetuning.reading import load_conversations\ntracemalloc.start()\n"
+    code += "try: load_conversations(sys.argv[1])\n"
+    code += "except Exception as error: print(str(error).splitlines()[0], tracemalloc.get_traced_memory()[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, encoding="utf-8")
+    sentence, peak = done.stdout.rsplit(" ", 1)
+    assert "300 行中有 300 行不能用于训练" in sentence
+    assert int(peak) < path.stat().st_size / 20

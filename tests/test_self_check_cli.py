@@ -29,7 +29,7 @@ def desk(tmp_path):
     """学习者的桌面：项目里自检用得到的文件，放在另一个目录。"""
     shutil.copytree(ROOT / "self_check", tmp_path / "self_check", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "finetuning").mkdir()
-    for name in ("__init__", "chatml", "conversations", "disk_list", "errors", "reading"):
+    for name in ("__init__", "chatml", "conversations", "disk_list", "errors", "reading", "terminal"):
         shutil.copy(ROOT / "finetuning" / f"{name}.py", tmp_path / "finetuning")
     (tmp_path / "base_model").mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

@@ -51,7 +51,9 @@ def test_help_all_lists_the_trainer_flags(capsys):
         (["--max_length", "1"], ["--max_length"]),
         (["--on_bad_rows", "ignore"], ["--on_bad_rows", "stop", "skip", "ignore"]),
         (["--padding_free", "perhaps"], ["--padding_free", "true", "perhaps"]),
-        (["--resume_from_checkpoint", "true", "--output_dir", "no/such"], ["检查点"]),
+        (["--learning_rate", "0"], ["--learning_rate", "大于 0"]),
+        (["--output_dir", "a\x1bb"], ["--output_dir", "不能显示"]),
+        (["--train_file", "a\udcff"], ["UTF-8"]),
         (["stray"], ["stray"]),
     ],
 )

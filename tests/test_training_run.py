@@ -1,13 +1,16 @@
 """训练：谁动谁不动，累积、接着训练与一次到底相同；最后是真正的命令行，从头到尾。"""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from child_processes import without_notices
 from peft import LoraConfig, get_peft_model
 from toy_models import save_toy, toy_tokenizer
 from transformers import AutoModelForCausalLM, set_seed
@@ -18,7 +21,7 @@ from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import load_splits
 from finetuning.errors import UserError
 from finetuning.model import embedding_rows, load_model
-from finetuning.output_dir import prepare_output_dir
+from finetuning.output_dir import OutputDir
 from finetuning.training import build_trainer, train
 
 ROOT = Path(__file__).parents[1]
@@ -52,19 +55,28 @@ def workplace(tmp_path_factory):
     return path
 
 
+@contextmanager
 def trainer_for(workplace, output_dir, *flags, lora=False, base="base"):
     argv = ["--model_name_or_path", str(workplace / base), "--train_file", str(workplace / "train.jsonl")]
     argv += ["--test_file", str(workplace / "test.jsonl"), "--output_dir", str(output_dir)]
     argv += ["--learning_rate", "1e-2", "--bf16", "false", "--disable_tqdm", "true", *flags]
     model_args, data_args, args = parse_arguments("", {}, argv=argv)
     set_seed(args.seed)
-    model, tokenizer, new = load_model(model_args.model_name_or_path)
-    data = load_splits(data_args, SFTDataset, tokenizer, args.output_dir)
-    if lora:
-        rows = embedding_rows(model, new)
-        config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=rows)
-        model = get_peft_model(model, config)
-    return build_trainer(model, tokenizer, data, args, model_args.padding_free)
+    with OutputDir("lora" if lora else "full", model_args, data_args, args) as output:
+        model, tokenizer, new = load_model(model_args.model_name_or_path)
+        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished)
+        if lora:
+            rows = embedding_rows(model, new)
+            config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=rows)
+            model = get_peft_model(model, config)
+        yield build_trainer(model, tokenizer, data, args, model_args.padding_free, output)
+
+
+def trained(*arguments, **options):
+    """训练完的参数。"""
+    with trainer_for(*arguments, **options) as trainer:
+        train(trainer)
+        return snapshot(trainer)
 
 
 def snapshot(trainer):
@@ -73,11 +85,11 @@ def snapshot(trainer):
 
 @pytest.mark.parametrize(("lora", "base"), [(False, "base"), (True, "base"), (True, "no_chatml")])
 def test_every_trainable_parameter_moves_and_no_frozen_one(workplace, tmp_path, lora, base):
-    trainer = trainer_for(workplace, tmp_path, "--max_steps", "4", lora=lora, base=base)
-    before = snapshot(trainer)
-    train(trainer)
-    after = snapshot(trainer)
-    trainable = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    with trainer_for(workplace, tmp_path / "out", "--max_steps", "4", lora=lora, base=base) as trainer:
+        before = snapshot(trainer)
+        train(trainer)
+        after = snapshot(trainer)
+        trainable = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved == trainable
     if lora:
@@ -90,10 +102,10 @@ def test_padding_free_is_the_same_optimisation(workplace, tmp_path):
     losses = []
     for number, flag in enumerate(("true", "false")):
         flags = ["--padding_free", flag, "--max_steps", "6", "--logging_steps", "1", "--learning_rate", "1e-3"]
-        trainer = trainer_for(workplace, tmp_path / str(number), *flags)
-        assert isinstance(trainer.data_collator, PackedCollator if flag == "true" else PaddedCollator)
-        train(trainer)
-        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        with trainer_for(workplace, tmp_path / str(number), *flags) as trainer:
+            assert isinstance(trainer.data_collator, PackedCollator if flag == "true" else PaddedCollator)
+            train(trainer)
+            losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[0]) == 6
 
@@ -104,9 +116,7 @@ def test_accumulation_equals_the_big_batch(workplace, tmp_path):
     for number, (batch, accumulation) in enumerate(((8, 1), (2, 4))):
         flags = ["--per_device_train_batch_size", str(batch), "--gradient_accumulation_steps", str(accumulation)]
         flags += ["--max_steps", "3", "--optim", "sgd", "--max_grad_norm", "0"]
-        trainer = trainer_for(workplace, tmp_path / str(number), *flags)
-        train(trainer)
-        results.append(snapshot(trainer))
+        results.append(trained(workplace, tmp_path / str(number), *flags))
     for name, value in results[0].items():
         torch.testing.assert_close(results[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
 
@@ -114,62 +124,37 @@ def test_accumulation_equals_the_big_batch(workplace, tmp_path):
 @pytest.mark.parametrize(("lora", "base"), [(False, "base"), (True, "no_chatml")])
 def test_resuming_equals_not_stopping(workplace, tmp_path, lora, base):
     flags = ["--num_train_epochs", "2", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "5"]
-    straight = trainer_for(workplace, tmp_path, *flags, lora=lora, base=base)
-    train(straight)
-    expected = snapshot(straight)
-    shutil.rmtree(tmp_path / "checkpoint-6")
-    shutil.rmtree(tmp_path / "checkpoint-4")
-    resumed = trainer_for(workplace, tmp_path, *flags, "--resume_from_checkpoint", "true", lora=lora, base=base)
-    assert Path(resumed.args.resume_from_checkpoint).name == "checkpoint-2"
-    train(resumed)
-    for name, value in snapshot(resumed).items():
-        assert torch.equal(value, expected[name]), name
+    out = tmp_path / "out"
+    expected = trained(workplace, out, *flags, lora=lora, base=base)
+    shutil.rmtree(out / "checkpoint-6")
+    shutil.rmtree(out / "checkpoint-4")
+    flags += ["--resume_from_checkpoint", "true"]
+    with trainer_for(workplace, out, *flags, lora=lora, base=base) as resumed:
+        assert Path(resumed.args.resume_from_checkpoint).name == "checkpoint-2"
+        train(resumed)
+        for name, value in snapshot(resumed).items():
+            assert torch.equal(value, expected[name]), name
     if lora:  # 检查点里也没有整个嵌入矩阵
-        assert (tmp_path / "checkpoint-2" / "adapter_model.safetensors").stat().st_size < 60_000
+        assert (out / "checkpoint-2" / "adapter_model.safetensors").stat().st_size < 60_000
 
 
 def test_same_seed_same_result(workplace, tmp_path):
     runs = []
     for number, seed in enumerate(("1", "1", "2")):
-        trainer = trainer_for(workplace, tmp_path / str(number), "--max_steps", "3", "--seed", seed, lora=True)
-        train(trainer)
-        runs.append(snapshot(trainer))
+        runs.append(trained(workplace, tmp_path / str(number), "--max_steps", "3", "--seed", seed, lora=True))
     assert all(torch.equal(value, runs[1][name]) for name, value in runs[0].items())
     assert any(not torch.equal(value, runs[2][name]) for name, value in runs[0].items())
 
 
 def test_held_out_rows_are_never_trained_on(workplace, tmp_path):
     arguments = DataArguments(train_file=str(workplace / "train.jsonl"))
-    splits = load_splits(arguments, SFTDataset, toy_tokenizer(), str(tmp_path))
+    splits = load_splits(arguments, SFTDataset, toy_tokenizer(), tmp_path)
     assert (len(splits.train), len(splits.test), splits.held_out) == (38, 2, True)
     trained = {tuple(splits.train[index]["input_ids"]) for index in range(38)}
     assert all(tuple(splits.test[index]["input_ids"]) not in trained for index in range(2))
     one = write(tmp_path / "one.jsonl", range(1))
     with pytest.raises(UserError, match="--test_file"):
-        load_splits(DataArguments(train_file=one), SFTDataset, toy_tokenizer(), str(tmp_path))
-
-
-def test_results_are_never_mixed(tmp_path):
-    def check(weights_file):
-        _, _, args = parse_arguments("", {}, argv=["--output_dir", str(tmp_path)])
-        prepare_output_dir(args, weights_file)
-
-    check("model.safetensors")
-    (tmp_path / "checkpoint-3").mkdir()
-    (tmp_path / "checkpoint-3" / "complete.json").write_text("{}")
-    for files in ([], ["metrics.json"]):  # 没有训练完的，不动它；目录里另有更早的结果时也一样
-        for name in files:
-            (tmp_path / name).write_text("{}")
-        with pytest.raises(UserError, match="resume_from_checkpoint"):
-            check("model.safetensors")
-    (tmp_path / "unfinished").rmdir()  # 训练完了
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    with pytest.raises(UserError, match="另一种方法"):
-        check("adapter_model.safetensors")
-    assert (tmp_path / "checkpoint-3").exists()
-    check("model.safetensors")
-    assert not (tmp_path / "checkpoint-3").exists()
-    assert (tmp_path / "model.safetensors").read_bytes() == b"weights"  # 旧的结果等到新的齐了才换
+        load_splits(DataArguments(train_file=one), SFTDataset, toy_tokenizer(), tmp_path)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -201,9 +186,8 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
         assert words in result.stdout
     assert f"uv run python chat.py {tmp_path / 'out'}" in result.stdout
     assert "arn" not in result.stderr, result.stderr  # Warning、warn
-    assert set(result.stderr.replace("\r", "\n").strip()) <= set("0123456789%|/[]<:,=.?-it/s loss█▉▊▋▌▍▎▏#\n"), (
-        result.stderr
-    )
+    progress = without_notices(result.stderr.replace("\r", "\n"))
+    assert set(progress.strip()) <= set("0123456789%|/[]<:,=.?-it/s loss█▉▊▋▌▍▎▏#\n"), result.stderr
 
     out = tmp_path / "out"
     for name in (weights, "tokenizer.json", "chat_template.jinja", "loss_curve.png"):
@@ -222,6 +206,11 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
         assert 0 <= metrics[moment]["exact_match"] <= 1
     assert metrics["after"]["loss"] < metrics["before"]["loss"]
     assert len(metrics) == 9
+    record = json.loads((out / "arguments.json").read_text(encoding="utf-8"))
+    assert record["data"]["train"]["sha256"] == hashlib.sha256((workplace / "train.jsonl").read_bytes()).hexdigest()
+    assert record["arguments"]["learning_rate"] == (4e-3 if lora else 4e-4)
+    assert record["arguments"]["max_length"] == 512
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
     if lora:
         merged = AutoModelForCausalLM.from_pretrained(out / "merged")
         assert merged.generation_config.eos_token_id[0] == merged.config.eos_token_id

@@ -87,3 +87,53 @@ def chatml_pad_is_end() -> PreTrainedTokenizerFast:
 
 
 CHATML_TOKENIZERS = [chatml, chatml_with_bos, chatml_with_unused_bos, chatml_pad_is_end]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 控制 token 的文字同时也在普通的词表里：split_special_tokens 拆开以后，又原样拼了回去
+
+_WORDS = ["今天", "天气", "你好", "a", "b", "system", "user", "assistant", "\n", "<s>", "</s>", "<pad>", *CHATML_TOKENS]
+
+
+def word_level() -> PreTrainedTokenizerFast:
+    """整词的词表，先按空白切开：“a <|im_end|> b”里的标记正好是一个词。"""
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(["<unk>", *_WORDS])}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    return add_chatml(tokenizer)
+
+
+def whole_words_first() -> PreTrainedTokenizerFast:
+    """BPE，整个词在词表里就不再拆（``ignore_merges``，像 Llama 3）；先按空白切开。"""
+    characters = sorted({character for word in _WORDS for character in word} | set("天气好一二"))
+    vocabulary = {token: i for i, token in enumerate(dict.fromkeys(["<unk>", *characters, *_WORDS]))}
+    backend = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>", ignore_merges=True))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    return add_chatml(tokenizer)
+
+
+def unigram() -> PreTrainedTokenizerFast:
+    """Unigram（像 T5、mBART）：``</s>``、``<pad>`` 是分数最高的几段，哪里出现都切成一个 token。"""
+    characters = sorted({character for word in _WORDS for character in word} | set("天气好一二▁"))
+    pieces = [("<unk>", 0.0), *((word, 0.0) for word in ("<s>", "</s>", "<pad>", *CHATML_TOKENS))]
+    pieces += [(character, -10.0) for character in characters]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    return add_chatml(tokenizer)
+
+
+def pad_is_a_plain_character() -> PreTrainedTokenizerFast:
+    """拿“!”来填充：那是普通的字，内容里出现不是错。"""
+    tokenizer = chatml()
+    tokenizer.pad_token = "!"
+    return tokenizer
+
+
+REASSEMBLING_TOKENIZERS = [word_level, whole_words_first, unigram, pad_is_a_plain_character]

@@ -1,0 +1,85 @@
+"""对人说的话：打印一行，不让不可见的字符捣乱；做得久的事说出在做什么。"""
+
+import os
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_QUIET_SECONDS = 5.0  # 一件事做了这么久还没有做完，就说在做什么；进度条也等这么久才出现
+
+
+def is_main_process() -> bool:
+    """多卡训练（torchrun、accelerate launch）时，只有第一个进程说话。"""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str = "") -> None:
+    """打印一行；多卡训练时只由第一个进程打印。
+
+    读的人走了（例如 ``| head``）也不停下：训练比看着它要紧。
+    """
+    if not is_main_process():
+        return
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        abandon_stdout()
+
+
+def abandon_stdout() -> None:
+    """标准输出另一头的管道已经关上：以后写的都扔掉，解释器退出时也不再抱怨。"""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(text: str) -> str:
+    """不可见的字符换成 ``·``：模型写出的转义序列能清屏、改剪贴板，双向控制符能把文字倒过来显示。"""
+    return "".join(character if _is_harmless(character) else "·" for character in text)
+
+
+def _is_harmless(character: str) -> bool:
+    # 全角空格（Zs）和拼表情符号用的零宽连字（U+200D）不算 printable，却没有害处。
+    return character in "\n\t\u200d" or character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+class _Stage(threading.local):
+    name = ""
+
+
+_current = _Stage()
+
+
+@contextmanager
+def stage(name: str, announced: bool = True) -> Iterator[None]:
+    """``with`` 之内在做 ``name`` 这件事：超过 5 秒就打印一行，出了错也说得出是在哪里。
+
+    Args:
+        name: 如 ``"读入基座模型"``。
+        announced: 要不要打印；另有进度条的不要。
+    """
+    previous, _current.name = _current.name, name
+    timer = threading.Timer(_QUIET_SECONDS, _still_doing, [name])
+    timer.daemon = True
+    if announced:
+        timer.start()
+    try:
+        yield
+        _current.name = previous  # 出错时不改回来：run_main 要知道停在哪一件事上
+    finally:
+        timer.cancel()
+
+
+def current_stage() -> str:
+    """正在做（或出错时在做）哪件事；没有就是空的。"""
+    return _current.name
+
+
+def _still_doing(name: str) -> None:
+    if is_main_process():
+        print(f"正在{name}……", file=sys.stderr, flush=True)
+
+
+def progress_delay() -> float:
+    """进度条（tqdm 的 ``delay``）多久以后才出现，单位秒。"""
+    return _QUIET_SECONDS
