@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, get_type_hints
 
+from finetuning.terminal import stage
+
 EMBEDDED_TRAIN_FILE = "data/train.jsonl"
 
 
@@ -113,9 +115,10 @@ def parse_arguments(
         print(_help_screen(description, (*classes, TrainingDefaults), defaults))
         raise SystemExit(0)
 
-    from transformers import HfArgumentParser
+    with stage("导入 torch 和 transformers"):
+        from transformers import HfArgumentParser
 
-    from finetuning.trainer_arguments import SFTArguments
+        from finetuning.trainer_arguments import SFTArguments
 
     class Parser(ChineseErrors, HfArgumentParser):
         pass

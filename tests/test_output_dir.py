@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -302,9 +303,11 @@ def test_round_two_from_the_adapter(workplace, tmp_path, monkeypatch):
     load_for_chat(str(two))
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "prefix"])
+@pytest.mark.parametrize("method", ["lora", "dora", "prefix", "qlora"])
 def test_continuing_equals_training_on(workplace, tmp_path, method):
     """第二轮没有走之前，就是第一轮的模型：损失一样；可训练的参数也一样多。"""
+    if method == "qlora" and find_spec("bitsandbytes") is None:
+        pytest.skip("bitsandbytes 是可选的依赖")
     one, two = tmp_path / "one", tmp_path / "two"
     run(workplace, LORA, one, "--method", method)
     run(workplace, LORA, two, "--method", method, "--model_name_or_path", str(one))
