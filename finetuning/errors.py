@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from finetuning.terminal import abandon_stdout, current_stage
+from finetuning.terminal import abandon_stdout, current_stage, forget_stage
 
 # 内存不够时，CUDA、MPS、Linux 与 Windows 的 CPU 分配器、cuBLAS 各有各的说法。
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED")
@@ -87,6 +87,7 @@ def run_main(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    forget_stage()
     with _stop_signals_as_interrupts():
         try:
             main()

@@ -70,6 +70,11 @@ def stage(name: str, announced: bool = True) -> Iterator[None]:
         timer.cancel()
 
 
+def forget_stage() -> None:
+    """从头开始：以前出错时停在哪一件事上，与以后无关。"""
+    _current.name = ""
+
+
 def current_stage() -> str:
     """正在做（或出错时在做）哪件事；没有就是空的。"""
     return _current.name
