@@ -72,12 +72,21 @@ class CheckpointWriter:
 
     def __init__(self, output_dir: Path, record: Record, limit: int | None):
         self.output_dir, self.record, self.limit = output_dir, record, limit
+        self._started: float | None = None
+
+    def start_clock(self) -> None:
+        """训练开始了。"""
         self._started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """训练结束了，以后的时间不算。"""
+        self.record.seconds_before, self._started = self.seconds, None
 
     @property
     def seconds(self) -> float:
         """到现在为止训练了多少秒，中断以前的也算。"""
-        return self.record.seconds_before + time.perf_counter() - self._started
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self.record.seconds_before + running
 
     def begin(self, step: int) -> None:
         """Trainer 要写第 ``step`` 步的检查点了：那里若有旧的，清掉；若有别人的，让开。"""

@@ -187,7 +187,7 @@ def move_into_place(path: Path, quiet: bool = False) -> None:
         for name in sorted(files_of(path), key=lambda name: name != METRICS_FILE):
             remove(path / name)
         names = sorted(child.name for child in ready.iterdir() if child.name not in _NOT_PUBLISHED)
-        write_json(plan, {"method": read_record(ready)["method"], "files": names})
+        write_json(plan, {"method": read_record(ready).get("method"), "files": names})
     if plan.exists():
         contents = json.loads(plan.read_text(encoding="utf-8"))
         write_json(path / _MARKER, {"about": _ABOUT, **contents})

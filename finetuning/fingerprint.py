@@ -17,7 +17,10 @@ def read_record(directory: Path) -> dict[str, Any]:
         content = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) and isinstance(content.get("run"), str) else {}
+    is_ours = (
+        isinstance(content, dict) and isinstance(content.get("run"), str) and isinstance(content.get("base"), dict)
+    )
+    return content if is_ours else {}
 
 
 def describe_file(name: str) -> dict[str, Any]:

@@ -56,7 +56,10 @@ class Record:
             raise UserError(
                 f"{checkpoint} 不是本项目存的检查点（里面没有 {RECORD_FILE}），不知道它是怎样训练的，不能接着训练。"
             )
-        changed = _differences(earlier, self.content)
+        try:
+            changed = _differences(earlier, self.content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{checkpoint / RECORD_FILE} 不是本项目写的样子，不能接着训练；请换一个检查点。") from error
         if changed:
             raise UserError(
                 f"{checkpoint} 是用别的设置训练的：{'；'.join(changed)}。接着训练要用当时的设置；要用新的设置，请去掉 "
@@ -101,11 +104,14 @@ def _describe_model(name_or_path: str) -> dict[str, str | None]:
 
 def still_holds(record: dict[str, Any]) -> bool:
     """记录里的数据、基座和程序，现在还是原来的样子。"""
-    return (
-        record["versions"] == library_versions()
-        and record["base"] == _describe_model(record["base"]["name"])
-        and all(described == describe_file(described["name"]) for described in record["data"].values())
-    )
+    try:
+        return (
+            record["versions"] == library_versions()
+            and record["base"] == _describe_model(record["base"]["name"])
+            and all(described == describe_file(described["name"]) for described in record["data"].values())
+        )
+    except (KeyError, TypeError, AttributeError):  # 不是本项目写的样子
+        return False
 
 
 def library_versions() -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, cast
 
@@ -278,14 +278,19 @@ def train(trainer: CheckedTrainer) -> float:
     assert trainer.output is not None
     interrupt = next(each for each in trainer.callback_handler.callbacks if isinstance(each, GracefulInterrupt))
     trainer.sizes_before = trainer.parameter_sizes()
+    clock = trainer.output.checkpoints
     state, number = trainer.state, None
     try:
         with (
             stage(TRAINING, announced=bool(trainer.args.disable_tqdm)),  # 不然有进度条
             interrupt.installed() if trainer.args.world_size == 1 else nullcontext(),
-            suppress(_AlreadyTrained),
         ):
-            trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+            clock.start_clock()
+            try:
+                trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+            except _AlreadyTrained:
+                clock.start_clock()  # 刚才只是读了检查点，不算训练的时间
+            clock.stop_clock()
         state = trainer.state
         if state.global_step < state.max_steps:
             number = interrupt.received
@@ -303,7 +308,7 @@ def train(trainer: CheckedTrainer) -> float:
     if interrupt.received is not None:
         say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
     remove_autocast(cast(PreTrainedModel, trainer.model))  # 没有走一步的，PlainAutocast 还来不及拆
-    return trainer.output.checkpoints.seconds
+    return clock.seconds
 
 
 def save(trainer: CheckedTrainer) -> None:

@@ -373,6 +373,24 @@ def test_stopped_in_the_last_evaluation(workplace, tmp_path, script, number):
     assert not (out / "unfinished").exists()
 
 
+def slow_first_evaluation() -> None:
+    from finetuning import report
+
+    evaluate = report.Report.evaluate
+    report.Report.evaluate = lambda self, moment: (time.sleep(3), evaluate(self, moment))[1]
+
+
+def test_only_the_training_is_timed(workplace, tmp_path):
+    """读数据、前后的检验、存权重都不算在训练用时里；接着做的，加上中断以前的。"""
+    out, log = tmp_path / "out", workplace / "log"
+    more = ["--max_steps", "4", "--save_strategy", "no"]
+    assert run_script(FULL, flags(str(out), *more), workplace, log, slow_first_evaluation) == 0, log_of(workplace)
+    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "arguments.json").read_text(encoding="utf-8"))
+    assert 0 < metrics["train_seconds"] < 3
+    assert record["train_seconds"] == pytest.approx(metrics["train_seconds"], abs=0.01)
+
+
 def stop_while_saving() -> None:
     """存检查点时连着来两次 Ctrl-C。"""
     from finetuning.training import CheckedTrainer

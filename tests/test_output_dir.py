@@ -196,7 +196,7 @@ def test_a_marker_cannot_make_us_delete_elsewhere(tmp_path):
     out = tmp_path / "out"
     (out / "publishing").mkdir(parents=True)
     for name in ("metrics.json", "arguments.json"):
-        (out / "publishing" / name).write_text('{"run": "x", "method": "lora"}', encoding="utf-8")
+        (out / "publishing" / name).write_text('{"run": "x", "method": "lora", "base": {}}', encoding="utf-8")
     marker = {"files": ["../victim.txt", str(tmp_path / "victim.txt"), "..", "."], "method": "lora"}
     (out / ".sft_output.json").write_text(json.dumps(marker), encoding="utf-8")
     finish_publishing(out)
