@@ -135,7 +135,8 @@ def continue_adapter(name_or_path: str, arguments: AdapterArguments) -> bool:
         raise UserError(f"{name_or_path} 是用 {method} 训练的适配器；接着训练它，请用 --method {method}。")
     for name, value in own.items():
         asked, default = getattr(arguments, name), getattr(AdapterArguments(), name)
-        if asked not in (default, value):
+        same = sorted(asked) == sorted(value) if isinstance(asked, list) else asked == value
+        if not same and asked != default:
             raise UserError(f"{name_or_path} 的 {name} 是 {value}，接着训练时不能改成 {asked}；请去掉 --{name}。")
         setattr(arguments, name, value)
     return True

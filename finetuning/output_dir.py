@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
+
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.checkpoints import (
     CheckpointWriter,
@@ -45,7 +47,7 @@ from finetuning.claim import (
 from finetuning.errors import Interrupted, Terminated, UserError
 from finetuning.fingerprint import RECORD_FILE, adapter_base, read_record
 from finetuning.interrupt import command_line, resume_command, uninterrupted
-from finetuning.record import describe_run
+from finetuning.record import Record, describe_run
 from finetuning.terminal import is_main_process, say, stage
 from finetuning.trainer_arguments import SFTArguments
 
@@ -74,25 +76,29 @@ class OutputDir:
         self.path = Path(args.output_dir)
         self.unfinished = self.path / UNFINISHED_DIR
         self.args, self.method, self.trained = args, method, False
+        self.record: Record
         self._describe = lambda: describe_run(method, model_args, data_args, args, *more)
         self._inputs = _inputs(model_args, data_args)
 
     def __enter__(self) -> "OutputDir":
-        # 几个进程时，第一个先检查、上锁、收拾，其余的等着。
-        with self.args.main_process_first(local=False):
-            if is_main_process():
-                _check_apart(self.path, self._inputs, self.args.resume_from_checkpoint)
-                self._lock, self._created = acquire(self.path, {"method": self.method})
+        # 几个进程时，由第一个来检查、上锁、收拾，再把结论告诉其余的：拒绝就一起停下，只由第一个说一句话。
+        problem = None
+        if is_main_process():
             try:
-                with stage("核对数据和基座"):
-                    self.record = self._describe()
-                if is_main_process():
-                    move_into_place(self.path)
-                    self._check_method()
-                self._start()
-            except BaseException:
-                self._leave()
-                raise
+                self._occupy()
+            except UserError as error:
+                if self.args.world_size == 1:
+                    raise
+                problem = error
+        if self.args.world_size > 1:
+            known = is_main_process() and problem is None
+            conclusion: list[Any] = (
+                [self.args.resume_from_checkpoint, self.trained, self.record] if known else [None] * 3
+            )
+            broadcast_object_list(conclusion)
+            if conclusion[2] is None:
+                raise problem or SystemExit(1)
+            self.args.resume_from_checkpoint, self.trained, self.record = conclusion
         # 旧的检查点由 CheckpointWriter 来删，不由 Trainer。
         self.checkpoints = CheckpointWriter(self.path, self.record, self.args.save_total_limit)
         self.args.save_total_limit = None
@@ -119,6 +125,20 @@ class OutputDir:
                 "请用 --output_dir 换一个目录。"
             )
 
+    def _occupy(self) -> None:
+        """检查、上锁、收拾好，可以开始训练。"""
+        _check_apart(self.path, self._inputs, self.args.resume_from_checkpoint)
+        self._lock, self._created = acquire(self.path, {"method": self.method})
+        try:
+            with stage("核对数据和基座"):
+                self.record = self._describe()
+            move_into_place(self.path)
+            self._check_method()
+            self._start()
+        except BaseException:
+            self._leave()
+            raise
+
     def _start(self) -> None:
         """接着训练的，找到检查点并核对；从头开始的，看有没有会被毁掉的。"""
         wanted = self.args.resume_from_checkpoint
@@ -127,8 +147,6 @@ class OutputDir:
             self.record.continue_from(checkpoint)
             self.args.resume_from_checkpoint = str(checkpoint)
             self.trained = _same(checkpoint, self.unfinished)
-        if not is_main_process():
-            return
         if not self.trained:
             _check_nothing_trained(self.path)
         if not wanted:

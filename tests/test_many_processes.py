@@ -149,3 +149,15 @@ def test_fsdp_equals_one_process(tmp_path):
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "sharded").state_dict()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(saved[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_refusal_is_said_once(workplace):
+    """第一个进程拒绝，其余的一起停下：只有一句话，也不等到超时。"""
+    out = workplace / "theirs"
+    out.mkdir()
+    (out / "thesis.txt").write_text("别人的", encoding="utf-8")
+    result = launch("torchrun", "train_sft_solution", workplace, *flags(str(out), 8))
+    assert result.returncode == 1
+    assert result.stderr.count("不是训练脚本的输出目录") == 1
+    assert "output_dir.py" not in result.stderr  # 没有我们的调用栈；torchrun 自己的，管不着
+    assert [path.name for path in out.iterdir()] == ["thesis.txt"]
