@@ -83,13 +83,13 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
     with contextlib.redirect_stdout(printed), _empty_stdin():
         thread.start()
         if not _wait(thread):
-            frame = sys._current_frames().get(thread.ident or 0)
+            line = _line_in(sys._current_frames().get(thread.ident or 0), source_file)
             try_bodies = _try_bodies(source_file)
             thread.join(1.0)
             _interrupt(thread)
             if error is None or isinstance(error, TimeLimitExceeded):
                 error = error or TimeLimitExceeded()
-                error.frame = frame  # type: ignore[attr-defined]
+                error.line = line  # type: ignore[attr-defined]
     return Outcome(value, error, printed.getvalue())
 
 
@@ -203,12 +203,18 @@ def _learner_place(error: BaseException, source_file: str) -> tuple[int, str] | 
         if traceback.tb_frame.f_code.co_filename == source_file:
             found = traceback.tb_lineno
         traceback = traceback.tb_next
-    frame = getattr(error, "frame", None)
-    while found is None and frame is not None:
-        if frame.f_code.co_filename == source_file:
-            found = frame.f_lineno
-        frame = frame.f_back
+    if found is None:
+        found = getattr(error, "line", None)
     return None if found is None else (found, linecache.getline(source_file, found).strip())
+
+
+def _line_in(frame: FrameType | None, source_file: str) -> int | None:
+    """此刻学习者的文件走到了第几行；要当场就看，这一层一结束，就再也找不到是谁调用它的。"""
+    while frame is not None:
+        if frame.f_code.co_filename == source_file:
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
 
 
 def display_name(source_file: str) -> str:

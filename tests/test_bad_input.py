@@ -19,6 +19,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from child_processes import without_notices
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from toy_models import save_toy, toy_model, toy_tokenizer
@@ -566,8 +567,9 @@ def test_process(tmp_path, flags, code, words, lines):
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
     assert result.returncode == code
     assert result.stdout == ""
-    assert result.stderr.startswith("参数有误：" if code == 2 else "错误：")
-    assert words in result.stderr
-    assert result.stderr.count("\n") == lines
-    assert "Traceback" not in result.stderr
+    said = without_notices(result.stderr)
+    assert said.startswith("参数有误：" if code == 2 else "错误：")
+    assert words in said
+    assert said.count("\n") == lines
+    assert "Traceback" not in said
     assert not (tmp_path / "out").exists()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from child_processes import run_script, start_script
+from child_processes import run_script, start_script, without_notices
 from dying_processes import PHASES, die_in
 from safetensors.torch import load_file
 from test_training_run import write
@@ -60,8 +60,8 @@ def flags(output_dir: str, *more: str) -> list[str]:
     return [*common.split(), "--output_dir", output_dir, *more]
 
 
-def log_of(workplace: Path) -> str:
-    return (workplace / "log").read_text(encoding="utf-8")
+def log_of(workplace: Path, name: str = "log") -> str:
+    return without_notices((workplace / name).read_text(encoding="utf-8"))
 
 
 def weights_of(directory: Path) -> dict[str, torch.Tensor]:
