@@ -155,12 +155,15 @@ def main() -> None:
     ]
 
     # 放在解析参数之后：导入这些库要好几秒。
-    from finetuning.claim import acquire, leave
+    from finetuning.claim import acquire, leave, read_marker
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
     lock, created = acquire(arguments.output_dir, {"method": "compare"})
+    marker = read_marker(arguments.output_dir)
     try:
+        if marker and marker["method"] != "compare":
+            raise UserError(f"{arguments.output_dir} 里是训练的结果，不是比较的；请用 --output_dir 换一个目录。")
         all_metrics = train_all(runs, arguments.fresh)
         rows = collect(runs, all_metrics)
         if texts:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from finetuning.claim import MANIFEST, remove, set_aside
+from finetuning.claim import MANIFEST, remove, remove_checkpoint, set_aside
 from finetuning.fingerprint import RECORD_FILE, read_record, write_json
 from finetuning.record import Record
 
@@ -49,6 +49,15 @@ def is_complete(directory: Path) -> bool:
         )
     except (OSError, ValueError, TypeError, AttributeError):
         return False
+
+
+def remove_unlisted(directory: Path) -> None:
+    """删掉清单里没有的：写完清单以后又写进去的，不知道写完了没有。"""
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    kept = {MANIFEST, *(Path(name).parts[0] for name in manifest)}
+    for child in directory.iterdir():
+        if child.name not in kept:
+            remove(child)
 
 
 def is_damaged(directory: Path) -> bool:
@@ -92,7 +101,7 @@ class CheckpointWriter:
         """Trainer 要写第 ``step`` 步的检查点了：那里若有旧的，清掉；若有别人的，让开。"""
         checkpoint = self._path(step)
         if checkpoint.exists() or checkpoint.is_symlink():
-            remove(checkpoint) if (checkpoint / RECORD_FILE).is_file() else set_aside(checkpoint)
+            remove_checkpoint(checkpoint) if (checkpoint / RECORD_FILE).is_file() else set_aside(checkpoint)
         checkpoint.mkdir(parents=True)
         self.record.write(checkpoint, self.seconds)
 
@@ -110,12 +119,12 @@ class CheckpointWriter:
             if path in kept:
                 continue
             if step_of(path) > step or self._run_of(path) != self.record.run:
-                remove(path)  # 从更早的检查点接着训练时，后面的已经作废；或者是上一次训练的
+                remove_checkpoint(path)  # 从更早的检查点接着训练时，后面的已经作废；或者是上一次训练的
             else:
                 older.append(path)
         if self.limit:
             for path in older[: max(0, len(older) + len(kept) - self.limit)]:
-                remove(path)
+                remove_checkpoint(path)
 
     def _path(self, step: int) -> Path:
         return self.output_dir / f"checkpoint-{step}"

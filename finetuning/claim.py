@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from finetuning.errors import UserError
-from finetuning.fingerprint import read_record, write_json
+from finetuning.fingerprint import RECORD_FILE, read_record, write_json
 from finetuning.terminal import say
 
 METRICS_FILE = "metrics.json"
@@ -46,7 +46,7 @@ def acquire(path: Path, marker: dict[str, Any]) -> tuple[FileLock, list[Path]]:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"不能创建输出目录 {path}（{error.strerror}）；请用 --output_dir 换一个。") from error
-        names = {child.name for child in path.iterdir()} - _CLUTTER - {_LOCK}
+        names = {child.name for child in path.iterdir()} - _CLUTTER - {_LOCK, f"{_MARKER}.part"}
         if names and not is_ours(path):
             example = min(names)
             raise UserError(
@@ -60,6 +60,9 @@ def acquire(path: Path, marker: dict[str, Any]) -> tuple[FileLock, list[Path]]:
                 raise UserError(
                     f"{place} 是符号链接，或类型不对，不是训练脚本写的；请移走它，或用 --output_dir 换一个目录。"
                 )
+        for place in (path / UNFINISHED_DIR, path / PUBLISHING_DIR):
+            if place.is_dir() and any(place.iterdir()) and not _is_our_work(place):
+                raise UserError(f"{place} 不是训练脚本写的；请移走它，或用 --output_dir 换一个目录。")
         for place in path.glob("checkpoint-*"):
             if place.is_symlink() or not place.is_dir():
                 raise UserError(f"{place} 不是目录，检查点写不进去；请移走它，或用 --output_dir 换一个目录。")
@@ -75,16 +78,25 @@ def acquire(path: Path, marker: dict[str, Any]) -> tuple[FileLock, list[Path]]:
     return lock, created
 
 
+def _is_our_work(place: Path) -> bool:
+    """``unfinished`` 或 ``publishing`` 是我们写的：有记录，有要移的名单，或只剩下不必移的。"""
+    names = {child.name for child in place.iterdir()}
+    return (
+        bool(read_record(place)) or _PLAN in names or names <= {*_NOT_PUBLISHED, f"{_PLAN}.part", f"{RECORD_FILE}.part"}
+    )
+
+
 def is_ours(path: Path) -> bool:
     """目录里有我们的标记。"""
     return read_marker(path) is not None
 
 
 def read_marker(path: Path) -> dict[str, Any] | None:
-    """标记的内容：``{"files": 结果的各个文件, "method": …}``；不是我们的目录，是 None。"""
+    """标记的内容：``method``；``files``，结果的各个文件和目录；``inside``，这些目录里有什么。不是我们的，是 None。"""
     try:
         marker = json.loads((path / _MARKER).read_text(encoding="utf-8"))
-        return {"method": marker.get("method"), "files": _inside_only(marker["files"])}
+        inside = marker.get("inside") if isinstance(marker.get("inside"), dict) else {}
+        return {"method": marker.get("method"), "files": _inside_only(marker["files"]), "inside": inside}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -104,8 +116,8 @@ def leave(path: Path, lock: FileLock, created: list[Path]) -> None:
     """不再占用；目录是这一次新建的，又什么也没有留下，就不留空目录。"""
     with suppress(OSError):
         unfinished = path / UNFINISHED_DIR
-        if unfinished.is_dir() and not any(unfinished.iterdir()):
-            unfinished.rmdir()
+        if unfinished.is_dir() and {child.name for child in unfinished.iterdir()} <= {RECORD_FILE}:
+            remove(unfinished)
     nothing_left = bool(created) and {child.name for child in path.iterdir()} <= {_MARKER, _LOCK}
     if nothing_left:
         remove(path / _MARKER)
@@ -144,6 +156,27 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _files_in(directory: Path) -> list[str]:
+    return sorted(path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+
+
+def _remove_unless_added_to(path: Path, known: list[str]) -> None:
+    """删掉我们写的文件或目录；目录里若有别人放进去的，整个改名让开。"""
+    if path.is_dir() and not path.is_symlink() and set(_files_in(path)) - set(known):
+        say(f"{path} 里有不是训练脚本写的文件，改名为 {set_aside(path).name}。")
+    else:
+        remove(path)
+
+
+def remove_checkpoint(checkpoint: Path) -> None:
+    """删掉一个检查点；写完以后有别人放了东西进去的，改名让开。"""
+    try:
+        known = [MANIFEST, *json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):  # 写到一半的，没有清单
+        known = _files_in(checkpoint)
+    _remove_unless_added_to(checkpoint, known)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # 换上新的结果
 
@@ -154,7 +187,7 @@ def finish_publishing(path: Path) -> None:
     Raises:
         UserError: 有别的进程正在移。
     """
-    if (path / PUBLISHING_DIR).is_dir() and is_ours(path):
+    if (path / PUBLISHING_DIR).is_dir() and is_ours(path) and _is_our_work(path / PUBLISHING_DIR):
         lock, _ = acquire(path, {})
         try:
             move_into_place(path)
@@ -184,10 +217,12 @@ def move_into_place(path: Path, quiet: bool = False) -> None:
     if not plan.exists() and (ready / METRICS_FILE).exists():
         if not quiet:
             say(f"{path} 里上一次的训练已经完成，只是结果还没有放好；现在接着放。")
+        marker = read_marker(path)
         for name in sorted(files_of(path), key=lambda name: name != METRICS_FILE):
-            remove(path / name)
+            _remove_unless_added_to(path / name, marker["inside"].get(name, []) if marker else [])
         names = sorted(child.name for child in ready.iterdir() if child.name not in _NOT_PUBLISHED)
-        write_json(plan, {"method": read_record(ready).get("method"), "files": names})
+        inside = {name: _files_in(ready / name) for name in names if (ready / name).is_dir()}
+        write_json(plan, {"method": read_record(ready).get("method"), "files": names, "inside": inside})
     if plan.exists():
         contents = json.loads(plan.read_text(encoding="utf-8"))
         write_json(path / _MARKER, {"about": _ABOUT, **contents})
@@ -198,5 +233,9 @@ def move_into_place(path: Path, quiet: bool = False) -> None:
             if place.exists() or place.is_symlink():
                 say(f"{place} 不是训练脚本写的，改名为 {set_aside(place).name}。")
             (ready / name).rename(place)
+        run = read_record(path).get("run")
+        for checkpoint in path.glob("checkpoint-*"):
+            if checkpoint.suffix == "" and read_record(checkpoint).get("run", run) != run:
+                remove_checkpoint(checkpoint)  # 属于刚刚换掉的那个结果
         plan.unlink()
     remove(ready)

@@ -28,6 +28,7 @@ from finetuning.checkpoints import (
     is_damaged,
     last_complete,
     list_checkpoints,
+    remove_unlisted,
     step_of,
     write_manifest,
 )
@@ -149,14 +150,16 @@ class OutputDir:
             self.trained = _same(checkpoint, self.unfinished)
         if not self.trained:
             _check_nothing_trained(self.path)
-        if not wanted:
-            _check_nothing_unfinished(self.path)
+        _check_nothing_unfinished(self.path, self.record.run, starting=not wanted)
         if files_of(self.path):
             say(f"{self.path} 里有上一次的结果，这一次训练完以后换掉它。")
-        if not self.trained:
-            with writable(self.path):
+        with writable(self.path):
+            if self.trained:
+                remove_unlisted(self.unfinished)  # 合并到一半的模型之类，重新来
+            else:
                 remove(self.unfinished)
                 self.unfinished.mkdir()
+                self.record.write(self.unfinished, 0.0)  # 有了它，就是我们的
 
     def keep_trained(self, trainer_state: Any) -> None:
         """权重都写进了 :attr:`unfinished`：记下它是训练完了的。以后检验断了，从这里接着做，不必再训练。"""
@@ -175,9 +178,6 @@ class OutputDir:
         with uninterrupted("把新的结果换上"), writable(self.path):
             self.unfinished.rename(self.path / PUBLISHING_DIR)  # 从这一刻起，断了也会接着移完
             move_into_place(self.path, quiet=True)
-            for checkpoint in list_checkpoints(self.path):
-                if read_record(checkpoint).get("run") != self.record.run:
-                    remove(checkpoint)  # 属于刚刚换掉的那个结果
         say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{RECORD_FILE}、loss_curve.png")
         say(f"和它聊天：{command_line(['chat.py', str(self.path)])}")
 
@@ -276,16 +276,21 @@ def _check_nothing_trained(output_dir: Path) -> None:
         )
 
 
-def _check_nothing_unfinished(output_dir: Path) -> None:
-    """从头开始会毁掉没有完成的训练：有，就停下来问。写到一半的检查点谁也用不上，不算。"""
-    published = read_record(output_dir).get("run")
-    candidates = [path for path in list_checkpoints(output_dir) if read_record(path).get("run") != published]
+def _check_nothing_unfinished(output_dir: Path, run: str, starting: bool) -> None:
+    """别的没有完成的训练，会被这一次毁掉：有，就停下来问。写到一半的检查点谁也用不上，不算。
+
+    Args:
+        run: 这一次训练的编号；接着训练的，它自己的检查点不算别的。
+        starting: 从头开始的，坏了的检查点也不能替用户删；接着训练的，它们已经报告过、跳过了。
+    """
+    known = {read_record(output_dir).get("run"), run}
+    candidates = [path for path in list_checkpoints(output_dir) if read_record(path).get("run") not in known]
     if complete := [path for path in candidates if is_complete(path)]:
         raise UserError(
             f"{output_dir} 里有一次没有完成的训练（{complete[-1].name}）：接着训练请加 --resume_from_checkpoint true；"
             "不要了，请先删除其中的 checkpoint-*，或用 --output_dir 换一个目录。"
         )
-    if damaged := [path for path in candidates if is_damaged(path)]:
+    if damaged := [path for path in candidates if starting and is_damaged(path)]:
         raise UserError(
             f"{damaged[-1]} 是一次没有完成的训练的检查点，已经损坏，不能接着训练；"
             "不要了，请先删除它再重新开始，或用 --output_dir 换一个目录。"

@@ -107,7 +107,7 @@ def still_holds(record: dict[str, Any]) -> bool:
     try:
         return (
             record["versions"] == library_versions()
-            and record["base"] == _describe_model(record["base"]["name"])
+            and all(model == _describe_model(model["name"]) for model in (record["base"], record["continues"]) if model)
             and all(described == describe_file(described["name"]) for described in record["data"].values())
         )
     except (KeyError, TypeError, AttributeError):  # 不是本项目写的样子
@@ -140,6 +140,13 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     if earlier["examples_per_step"] != now["examples_per_step"]:
         found.append(f"当时每步 {earlier['examples_per_step']} 段对话，这次 {now['examples_per_step']} 段")
     old, new = earlier["arguments"], now["arguments"]
+    if _validation_steers(new) or _validation_steers(old):
+        then, this = (run["data"].get("validation", {"name": "没有"}) for run in (earlier, now))
+        if then.get("sha256") != this.get("sha256"):
+            found.append(_changed("--validation_file", then["name"], this["name"]))
+        for name in ("eval_strategy", "eval_steps", "eval_delay"):
+            if old.get(name) != new.get(name):
+                found.append(_changed(f"--{name}", old.get(name, "默认值"), new.get(name, "默认值")))
     for name in sorted(old.keys() | new.keys()):
         matters = name in CHANGES_TRAINING or not (
             name in _TRAINER_FIELDS or name in _OWN_FREE or name in _OWN_COMPARED_BY_CONTENT
@@ -147,6 +154,15 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
         if matters and old.get(name) != new.get(name):
             found.append(_changed(f"--{name}", old.get(name, "默认值"), new.get(name, "默认值")))
     return found
+
+
+def _validation_steers(arguments: dict[str, Any]) -> bool:
+    """验证损失决定学到什么：挑最好的检查点，或据它来降学习率。"""
+    return bool(
+        arguments.get("load_best_model_at_end")
+        or arguments.get("lr_scheduler_type") == "reduce_lr_on_plateau"
+        or arguments.get("save_strategy") == "best"
+    )
 
 
 _TRAINER_FIELDS = {field.name for field in dataclasses.fields(SFTArguments)}

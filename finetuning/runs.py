@@ -29,14 +29,14 @@ def read_finished(command: list[str], run_dir: Path) -> dict[str, Any] | None:
     命令相同还不够：数据、基座变了，或程序换了一版，都不是同样的训练了。
     """
     finish_publishing(run_dir)
+    record = read_record(run_dir)
     try:
-        if json.loads(beside(run_dir, "command.json").read_text(encoding="utf-8")) != command:
-            return None
+        trained = json.loads(beside(run_dir, "command.json").read_text(encoding="utf-8"))
         metrics = json.loads((run_dir / METRICS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # 没有训练过，或停在了半路
         return None
-    record = read_record(run_dir)
-    return metrics if record and still_holds(record) else None
+    same = record and trained == {"command": command, "run": record["run"]}
+    return metrics if same and still_holds(record) else None
 
 
 def train_in_process(script: Path, command: list[str], run_dir: Path) -> dict[str, Any]:
@@ -50,7 +50,6 @@ def train_in_process(script: Path, command: list[str], run_dir: Path) -> dict[st
         UserError: 训练没有完成。
     """
     run_dir.parent.mkdir(parents=True, exist_ok=True)
-    write_json(beside(run_dir, "command.json"), command)
     log_file = beside(run_dir, "log")
     flags = ["--output_dir", str(run_dir)]
     if is_complete(run_dir / UNFINISHED_DIR):  # 上次停在了最后的检验
@@ -69,6 +68,8 @@ def train_in_process(script: Path, command: list[str], run_dir: Path) -> dict[st
             f"{' '.join(command)} 没有训练完（退出码 {result.returncode}）：{reason}；全部输出在 {log_file}。"
             "做完的训练都留着，改好以后运行同样的命令就接着做；也可以用 --methods 去掉这种方法。"
         )
+    # 做完了才记下命令，连同结果的编号：停在半路的，旧的结果不会被当成新的命令训练的。
+    write_json(beside(run_dir, "command.json"), {"command": command, "run": read_record(run_dir)["run"]})
     return json.loads((run_dir / METRICS_FILE).read_text(encoding="utf-8"))
 
 

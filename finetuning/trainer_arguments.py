@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 from transformers.training_args import OptimizerNames
 
 from finetuning.arguments import TrainingDefaults
@@ -38,6 +39,11 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         if not os.fspath(self.output_dir).isprintable():
             raise ValueError(f"--output_dir 里有不能显示的字符（{self.output_dir!r}），请换一个名字")
         self._refuse_flags()
+        self._check_numbers()
+        if self.save_strategy == "best" and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.metric_for_best_model not in (None, "loss", "eval_loss"):
+            raise ValueError(f"--metric_for_best_model 只有 loss（验证损失）可选，实际是 {self.metric_for_best_model}")
 
         # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
         self.use_cpu = self.use_cpu or best_device().type == "cpu"
@@ -63,6 +69,37 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         if self.warmup_steps < 1 and num_training_steps < _SHORT_RUN:
             return int(num_training_steps * self.warmup_steps)
         return super().get_warmup_steps(num_training_steps)
+
+    def _check_numbers(self) -> None:
+        """没有意义的数：transformers 收下了，训练到一半才出错，或者悄悄训练成别的样子。写成 not … 是因为 NaN。"""
+        ranges: dict[str, tuple[float, float, str]] = {
+            "label_smoothing_factor": (0, 1, "0 到 1 之间（不含 1）"),
+            "weight_decay": (0, math.inf, "不小于 0 的有限的数"),
+            "adam_beta1": (0, 1, "0 到 1 之间（不含 1）"),
+            "adam_beta2": (0, 1, "0 到 1 之间（不含 1）"),
+            "adam_epsilon": (math.ulp(0.0), math.inf, "大于 0 的有限的数"),
+            "max_grad_norm": (0, math.inf, "不小于 0 的有限的数"),
+            "neftune_noise_alpha": (0, math.inf, "不小于 0 的有限的数"),
+            "save_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "eval_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "logging_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "eval_accumulation_steps": (1, math.inf, "不小于 1 的整数"),
+            "dataloader_num_workers": (0, math.inf, "不小于 0 的整数"),
+            "data_seed": (0, 2**32, f"0 到 {2**32 - 1} 之间的整数"),
+        }
+        for name, (low, high, meaning) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < high:
+                raise ValueError(f"--{name} 应该是{meaning}，实际是 {value}")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise ValueError("--dataloader_persistent_workers 要与 --dataloader_num_workers 一起用")
+        wanted = [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
+        missing = set(wanted) - {"none", "all", *get_available_reporting_integrations()}
+        if missing:
+            name = min(missing)
+            raise ValueError(
+                f"--report_to {name} 不能用：没有这个名字，或没有装它的库（uv run --with {name} python …）"
+            )
 
     def _refuse_flags(self) -> None:
         """不收的参数：给的不是默认值，就说为什么。"""

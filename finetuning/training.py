@@ -4,6 +4,7 @@ import math
 import signal
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -21,7 +22,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import IntervalStrategy
 
-from finetuning.checkpoints import last_complete
+from finetuning.checkpoints import is_complete, last_complete
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import Splits
 from finetuning.embedding import add_embedding_gradient_in_place
@@ -116,6 +117,15 @@ class CheckedTrainer(RowTrainer):
         if self.args.should_save:
             self.output.checkpoints.finish(self.state.global_step, self.state.best_model_checkpoint)
 
+    def load_best(self) -> None:
+        """换成验证损失最小的检查点：训练循环没有走到最后，Trainer 自己就不换。"""
+        if self.state.best_model_checkpoint is None or not is_complete(Path(self.state.best_model_checkpoint)):
+            raise UserError(
+                f"最好的检查点（{self.state.best_model_checkpoint}）不在了，或已损坏，不能接着做；"
+                "请换一个更早的检查点（--resume_from_checkpoint 目录），或重新开始。"
+            )
+        self._load_best_model()
+
     def check_finite(self) -> None:
         """训练的参数里有 NaN 或无穷大的模型，什么也不会说：不存。"""
         broken = [name for name, sizes in self.parameter_sizes().items() if not all(map(math.isfinite, sizes))]
@@ -169,6 +179,7 @@ class StopBeforeExtraStep(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """见 :class:`transformers.TrainerCallback`；检查点已经读入，还没有走第一步。"""
+        state.compute_steps(args, state.max_steps)  # 隔几步保存、检验、记录，照这一次的，不照检查点里的
         if state.global_step >= state.max_steps:
             raise _AlreadyTrained
 
@@ -250,6 +261,11 @@ def _check_schedule(trainer: Trainer, model: PreTrainedModel, data: Splits) -> N
             f"一步要 {args.train_batch_size * args.world_size} 段对话，训练数据只有 {len(data.train)} 段，"
             "又加了 --dataloader_drop_last，一步也走不了；请减小 --per_device_train_batch_size，或去掉它。"
         )
+    if data.validation is None and (args.load_best_model_at_end or args.save_strategy == "best"):
+        raise UserError(
+            "--load_best_model_at_end 和 --save_strategy best 要看验证损失来挑最好的；"
+            "请给 --validation_file，或去掉它们。"
+        )
     if args.lr_scheduler_type == "reduce_lr_on_plateau" and data.validation is None:
         raise UserError("--lr_scheduler_type reduce_lr_on_plateau 要看验证损失；请给 --validation_file，或换 cosine。")
     try:
@@ -290,6 +306,8 @@ def train(trainer: CheckedTrainer) -> float:
                 trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
             except _AlreadyTrained:
                 clock.start_clock()  # 刚才只是读了检查点，不算训练的时间
+                if trainer.args.load_best_model_at_end and not trainer.output.trained:
+                    trainer.load_best()
             clock.stop_clock()
         state = trainer.state
         if state.global_step < state.max_steps:

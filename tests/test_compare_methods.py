@@ -169,3 +169,54 @@ def test_changed_data_is_trained_on_again(workplace, tmp_path):
     assert losses[0] == losses[1]
     assert losses[1][0] != losses[2][0]
     assert losses[1][1] != losses[2][1]
+
+
+def test_a_failed_retraining_does_not_lend_its_command_to_the_old_result(workplace, tmp_path):
+    """换了学习率，训练没有做完：旧的结果不能算成新的命令的。"""
+    flags = ["--methods", "full", "--seeds", "1", "--model_name_or_path", "base", "--output_dir", str(tmp_path / "cmp")]
+    more = [
+        "--",
+        "--train_file",
+        "train.jsonl",
+        "--test_file",
+        "test.jsonl",
+        "--max_steps",
+        "2",
+        "--exact_match",
+        "false",
+    ]
+    assert compare(workplace, *flags, *more).returncode == 0
+    broken = [*flags, "--learning_rates", "full=1e38", *more]
+    for _ in range(2):
+        result = compare(workplace, *broken)
+        assert result.returncode == 1
+        assert "沿用" not in result.stdout
+    again = compare(workplace, *flags, *more)
+    assert "full 种子 1（沿用做完的）" in again.stdout, again.stderr
+
+
+def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
+    def lora(seed):
+        command = [sys.executable, ROOT / "train_lora_solution.py", "--model_name_or_path", "base", "--max_steps", "2"]
+        command += ["--train_file", "train.jsonl", "--test_file", "test.jsonl", "--output_dir", str(tmp_path / "one")]
+        subprocess.run([*command, "--seed", seed], cwd=workplace, capture_output=True, check=True)
+
+    flags = ["--methods", "lora", "--seeds", "1", "--model_name_or_path", str(tmp_path / "one")]
+    flags += ["--output_dir", str(tmp_path / "cmp"), "--", "--train_file", "train.jsonl", "--test_file", "test.jsonl"]
+    flags += ["--max_steps", "2", "--exact_match", "false"]
+    for seed in ("1", "2"):
+        lora(seed)
+        result = compare(workplace, *flags)
+        assert "lora 种子 1（新训练的）" in result.stdout, result.stderr
+
+
+def test_a_training_result_is_not_a_comparison(workplace, tmp_path):
+    out = tmp_path / "sft"
+    command = [sys.executable, ROOT / "train_sft_solution.py", "--model_name_or_path", "base", "--max_steps", "2"]
+    command += ["--train_file", "train.jsonl", "--test_file", "test.jsonl", "--output_dir", str(out)]
+    subprocess.run(command, cwd=workplace, capture_output=True, check=True)
+    names = sorted(path.name for path in out.iterdir())
+    result = compare(workplace, *FLAGS[:7], "--output_dir", str(out))
+    assert result.returncode == 1
+    assert "不是比较的" in result.stderr
+    assert sorted(path.name for path in out.iterdir()) == names

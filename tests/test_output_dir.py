@@ -143,6 +143,65 @@ def test_a_checkpoint_of_another_program_is_moved_aside_not_mixed(workplace, tmp
     assert is_complete(out / "checkpoint-2")
 
 
+def test_files_put_inside_our_folders_survive(workplace, tmp_path):
+    """在 merged 里转的格式，在检查点里写的笔记：整个目录改名让开，不删。"""
+    out = tmp_path / "out"
+    run(workplace, LORA, out, "--merge_and_save")
+    (out / "merged" / "my.gguf").write_bytes(b"gguf")
+    (out / "checkpoint-2" / "note.txt").write_text("笔记", encoding="utf-8")
+    run(workplace, LORA, out)
+    assert (out / "merged.bak" / "my.gguf").read_bytes() == b"gguf"
+    assert (out / "merged.bak" / "model.safetensors").exists()
+    assert (out / "checkpoint-2.bak" / "note.txt").read_text(encoding="utf-8") == "笔记"
+    assert not (out / "merged").exists()
+    assert is_complete(out / "checkpoint-2")
+
+
+@pytest.mark.parametrize("name", ["unfinished", "publishing"])
+def test_a_users_folder_with_one_of_our_names(workplace, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(workplace)
+    out = tmp_path / "out"
+    run(workplace, FULL, out)
+    (out / name).mkdir()
+    for file in ("article.md", "metrics.json"):
+        (out / name / file).write_text("{}", encoding="utf-8")
+    before = everything(out)
+    load_for_chat(str(out))
+    assert everything(out) == before
+    assert f"{name} 不是训练脚本写的" in run(workplace, FULL, out, code=1)
+    assert everything(out) == before
+
+
+def test_a_half_written_marker_is_not_a_dead_end(workplace, tmp_path):
+    (tmp_path / ".sft_output.json.part").write_bytes(b"{")
+    run(workplace, FULL, tmp_path)
+
+
+def test_resuming_from_elsewhere_does_not_delete_unfinished_work(workplace, tmp_path):
+    """这里有没训练完的，却从别处的检查点接着训练到这里：会毁掉这里的，先问。"""
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    save = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "2", "--save_total_limit", "9"]
+    killed = partial(die_in, "training", 3)
+    assert run_script(LORA, flags(str(mine), *save, "--seed", "5"), workplace, workplace / "log", killed) < 0
+    run(workplace, LORA, other, *save)
+    before = everything(mine / "checkpoint-2")
+    said = run(workplace, LORA, mine, *save, "--resume_from_checkpoint", str(other / "checkpoint-2"), code=1)
+    assert "没有完成的训练（checkpoint-2）" in said
+    assert everything(mine / "checkpoint-2") == before
+
+
+def test_a_half_written_merge_is_not_published(workplace, tmp_path):
+    """合并到一半被终止，接着做时不再合并：那一半不是结果。"""
+    out = tmp_path / "out"
+    command = flags(str(out), *SHORT, "--merge_and_save")
+    assert run_script(LORA, command, workplace, workplace / "log", partial(die_in, "merging", 3)) < 0
+    (out / "unfinished" / "merged").mkdir(exist_ok=True)
+    (out / "unfinished" / "merged" / "model.safetensors").write_bytes(b"half")
+    run(workplace, LORA, out, "--resume_from_checkpoint", "true")
+    assert not (out / "merged").exists()
+    assert (out / "metrics.json").exists()
+
+
 @pytest.mark.parametrize("other", ["dora", "prefix"])
 def test_results_of_two_methods_are_never_mixed(workplace, tmp_path, other):
     out = tmp_path / "out"

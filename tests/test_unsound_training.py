@@ -263,7 +263,40 @@ def toy_base(workplace: Path):
     return AutoModelForCausalLM.from_pretrained(workplace / "base").eval()
 
 
+NONSENSE = {
+    "smoothing": ["--label_smoothing_factor", "1.5"],
+    "negative_smoothing": ["--label_smoothing_factor", "-0.5"],
+    "decay": ["--weight_decay", "nan"],
+    "beta": ["--adam_beta1", "2"],
+    "negative_beta": ["--adam_beta2", "-1"],
+    "epsilon": ["--adam_epsilon", "0"],
+    "norm": ["--max_grad_norm", "nan"],
+    "noise": ["--neftune_noise_alpha", "nan"],
+    "save_steps": ["--save_steps", "0"],
+    "eval_steps": ["--eval_steps", "-1"],
+    "logging_steps": ["--logging_steps", "-3"],
+    "accumulation": ["--eval_accumulation_steps", "0"],
+    "workers": ["--dataloader_num_workers", "-1"],
+    "persistent": ["--dataloader_persistent_workers"],
+    "data_seed": ["--data_seed", "99999999999999999999"],
+    "metric": ["--metric_for_best_model", "foo"],
+    "report": ["--report_to", "nosuch"],
+}
+
+
+@pytest.mark.parametrize("argv", NONSENSE.values(), ids=NONSENSE)
+def test_numbers_without_meaning_are_one_sentence(tmp_path, monkeypatch, capsys, argv):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments("", {}, argv=argv)
+    said = capsys.readouterr()
+    assert (stop.value.code, said.err.count("\n"), said.out) == (2, 1, "")
+    assert argv[0] in said.err
+
+
 BAD_COMBINATIONS = {
+    "best_without_validation": (["--save_strategy", "best"], "--validation_file"),
+    "load_best_without_validation": (["--load_best_model_at_end", "--eval_strategy", "epoch"], "--validation_file"),
     "min_lr_missing": (["--lr_scheduler_type", "cosine_with_min_lr"], "lr_scheduler_kwargs"),
     "unknown_scheduler_option": (["--lr_scheduler_kwargs", '{"bogus": 1}'], "lr_scheduler_kwargs"),
     "plateau_without_validation": (["--lr_scheduler_type", "reduce_lr_on_plateau"], "--validation_file"),
@@ -341,6 +374,41 @@ def test_changes_that_do_not_matter_are_honoured(workplace, half_way, tmp_path, 
     name = "model.safetensors" if script == FULL else "adapter_model.safetensors"
     expected, actual = load_file(straight / name), load_file(out / name)
     assert all(torch.equal(value, actual[key]) for key, value in expected.items())
+
+
+BEST = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "1", "--eval_strategy", "steps"]
+BEST += ["--eval_steps", "1", "--validation_file", "test.jsonl", "--load_best_model_at_end", "--save_total_limit", "9"]
+
+
+@pytest.mark.parametrize("script", [FULL, LORA])
+def test_resuming_at_the_last_step_takes_the_best_model(workplace, tmp_path, script):
+    """以“最大的”验证损失为最好，那就是第一个检查点；从最后一步接着做，也要换成它。"""
+    out, more = tmp_path / "out", [*BEST, "--greater_is_better", "true", "--metric_for_best_model", "loss"]
+    run(workplace, script, out, *more)
+    name = "model.safetensors" if script == FULL else "adapter_model.safetensors"
+    best = load_file(out / name)
+    last = load_file(out / "checkpoint-4" / name)
+    assert any(not torch.equal(value, last[key]) for key, value in best.items())
+    run(workplace, script, out, *more, *RESUME)
+    assert all(torch.equal(value, best[key]) for key, value in load_file(out / name).items())
+
+
+def test_a_validation_that_steers_cannot_change(workplace, tmp_path):
+    from dying_processes import die_in
+
+    out = tmp_path / "out"
+    command = flags(str(out), *BEST)
+    assert run_script(FULL, command, workplace, workplace / "log", partial(die_in, "training", 2)) < 0
+    write(workplace / "other_test.jsonl", range(300, 304))
+    for wrong in (["--validation_file", "other_test.jsonl"], ["--eval_steps", "2", "--save_steps", "2"]):
+        assert wrong[0] in run(workplace, FULL, out, *BEST, *RESUME, *wrong, code=1)
+
+
+def test_new_saving_intervals_are_honoured(workplace, half_way, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(half_way[FULL], out)
+    run(workplace, FULL, out, *SAVE, *RESUME, "--save_steps", "1", "--save_total_limit", "9")
+    assert {path.name for path in out.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-3", "checkpoint-4"}
 
 
 def test_data_changed_in_place_is_named(workplace, tmp_path):
