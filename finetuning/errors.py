@@ -54,27 +54,30 @@ class Terminated(KeyboardInterrupt):
 STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
 
-def is_ignored(number: int) -> bool:
-    """启动这个程序的人要它不理这个信号（例如 ``nohup`` 之于 SIGHUP）。"""
-    return signal.getsignal(number) == signal.SIG_IGN
-
-
 @contextmanager
-def _stop_signals_as_interrupts() -> Iterator[None]:
-    """``with`` 之内，SIGTERM 和 SIGHUP 与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾。"""
+def stop_signals_handled(handler: Callable[[int, FrameType | None], None], *also: int) -> Iterator[None]:
+    """``with`` 之内，要程序停下的信号交给 ``handler``，之后恢复原样。
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated(number)
+    启动时就要求不理的（例如 ``nohup`` 之于 SIGHUP），照旧不理。
 
+    Args:
+        also: 另外要处理的信号，如 ``signal.SIGINT``。
+    """
+    numbers = [*also, *(number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN)]
     try:
-        previous = {number: signal.signal(number, stop) for number in STOP_SIGNALS if not is_ignored(number)}
+        previous = {number: signal.signal(number, handler) for number in numbers}
     except ValueError:  # 不在主线程里：信号归主线程管
         previous = {}
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number, original in previous.items():
+            signal.signal(number, original)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    """与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾。"""
+    raise Terminated(number)
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -88,7 +91,7 @@ def run_main(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     forget_stage()
-    with _stop_signals_as_interrupts():
+    with stop_signals_handled(_raise_terminated):
         try:
             main()
         except (Interrupted, KeyboardInterrupt) as stop:

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from finetuning.errors import STOP_SIGNALS, Terminated, is_ignored
+from finetuning.errors import Terminated, stop_signals_handled
 
 
 class GracefulInterrupt(TrainerCallback):
@@ -29,13 +29,8 @@ class GracefulInterrupt(TrainerCallback):
     @contextmanager
     def installed(self) -> Iterator[None]:
         """``with`` 之内的第一个信号由这里处理，之后恢复原样。"""
-        numbers = [signal.SIGINT, *(number for number in STOP_SIGNALS if not is_ignored(number))]
-        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
+        with stop_signals_handled(self._on_signal, signal.SIGINT):
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
@@ -71,16 +66,8 @@ def uninterrupted(doing: str) -> Iterator[None]:
         received.append(number)
         _notice(f"收到 {_name(number)}：正在{doing}，做完就停下；再按一次立即停下。")
 
-    numbers = [signal.SIGINT, *(number for number in STOP_SIGNALS if not is_ignored(number))]
-    try:
-        previous = {number: signal.signal(number, remember) for number in numbers}
-    except ValueError:  # 不在主线程里：信号归主线程管
-        previous = {}
-    try:
+    with stop_signals_handled(remember, signal.SIGINT):
         yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
     if received:
         raise _exception(received[0])
 
