@@ -151,7 +151,7 @@ def main() -> None:
             "QLoRA 要用 bitsandbytes 库，现在没有装；"
             "请运行 uv run --extra qlora python train_lora_solution.py --method qlora。"
         )
-    if method == "prefix" and args.activation_checkpointing:
+    if method == "prefix" and args.gradient_checkpointing:
         raise UserError("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它。")
 
     # 放在解析参数之后：导入这些库要好几秒，--help 和写错的参数不必等。
@@ -184,11 +184,11 @@ def main() -> None:
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=torch.bfloat16 if args.bf16 else torch.float32,
+                bnb_4bit_compute_dtype=args.autocast or torch.float32,
             )
         model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(start, **options)
         if method == "qlora":
-            use_checkpointing = bool(args.activation_checkpointing)
+            use_checkpointing = bool(args.gradient_checkpointing)
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=use_checkpointing)
         positions = max_positions(model)
         if positions is not None and method == "prefix":

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import (
     DataCollatorForSeq2Seq,
@@ -14,7 +13,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from finetuning.data import Splits
+from finetuning.data import Dataset, Splits
+from finetuning.device import avoid_cudnn_attention
 from finetuning.threads import RowTrainer
 from finetuning.trainer_arguments import SFTArguments
 from finetuning.training import build_trainer
@@ -43,6 +43,7 @@ class Contender:
 
     label: str
     build: Callable[[Job], Trainer]
+    libraries: tuple[str, ...] = ()  # 本项目不装的，它要用的库
 
 
 def lora_config(r: int) -> LoraConfig:
@@ -55,17 +56,18 @@ def padded(job: Job) -> Trainer:
     return Trainer(
         model=job.trained_model(),
         args=TrainingArguments(**job.options),
-        train_dataset=job.data,
+        train_dataset=cast(Any, job.data),
         data_collator=DataCollatorForSeq2Seq(job.tokenizer, pad_to_multiple_of=8, return_tensors="pt", padding=True),
     )
 
 
 def ours(job: Job) -> Trainer:
     """本项目：与 train_sft_solution.py、train_lora_solution.py 同样地组装。"""
+    avoid_cudnn_attention()  # 两个脚本在读入模型时做
     return build_trainer(
         job.trained_model(),
         job.tokenizer,
-        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[], held_out=False),
+        Splits(job.data, validation=None, test=job.data, test_conversations=[], held_out=False),
         SFTArguments(**job.options),
         padding_free=True,
     )
@@ -80,12 +82,13 @@ def one_row(job: Job) -> Trainer:
 
 def _trl(**settings: Any) -> Callable[[Job], Trainer]:
     def build(job: Job) -> Trainer:
+        from datasets import Dataset as ArrowDataset
         from trl import SFTConfig, SFTTrainer
 
         return SFTTrainer(
             model=job.model,
             args=SFTConfig(**job.options | settings),
-            train_dataset=job.data,
+            train_dataset=ArrowDataset.from_list(cast(Any, job.data)),
             processing_class=job.tokenizer,
             peft_config=job.lora,
         )
@@ -93,12 +96,24 @@ def _trl(**settings: Any) -> Callable[[Job], Trainer]:
     return build
 
 
+_TRL = ("trl", "datasets")
 CONTENDERS = {
     "padded": Contender("普通的 Trainer（alpaca-lora 的写法）", padded),
     # 默认开着梯度检查点（gradient checkpointing）；截断是数据的事，这里的数据已经截好。
-    "trl": Contender("TRL SFTTrainer，默认设置", _trl()),
+    "trl": Contender("TRL SFTTrainer，默认设置", _trl(), _TRL),
     "trl_best": Contender(
-        "TRL SFTTrainer，免填充、不用梯度检查点", _trl(padding_free=True, max_length=None, gradient_checkpointing=False)
+        "TRL SFTTrainer，免填充、不用梯度检查点",
+        _trl(padding_free=True, max_length=None, gradient_checkpointing=False),
+        _TRL,
+    ),
+    # 每段一样长时没有填充，这样 torch 自带的因果注意力就能用上，比免填充的掩码快。
+    "trl_rows": Contender(
+        "TRL SFTTrainer，一段一行、不用梯度检查点", _trl(max_length=None, gradient_checkpointing=False), _TRL
+    ),
+    "trl_liger": Contender(
+        "TRL SFTTrainer，一段一行、不用梯度检查点、Liger 的算子",
+        _trl(max_length=None, gradient_checkpointing=False, use_liger_kernel=True),
+        (*_TRL, "liger_kernel"),
     ),
     "ours": Contender("本项目", ours),
     "one_row": Contender("本项目，一行", one_row),

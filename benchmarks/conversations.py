@@ -4,17 +4,19 @@ import math
 import random
 from pathlib import Path
 
-from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from data_solution import IGNORE_INDEX, SFTDataset
+from finetuning.collator import Example
 
 # 随机对话的长度：对数正态分布，中位数 75 个 token，八段一批时约一半是填充，与常见的指令数据相近。
 _MEDIAN_LENGTH, _SPREAD, _SHORTEST = 75, 0.65, 16
 _ANSWER_SHARE = 0.53
 
 
-def random_conversations(count: int, vocab_size: int, length: int | None = None, max_length: int = 512) -> Dataset:
+def random_conversations(
+    count: int, vocab_size: int, length: int | None = None, max_length: int = 512
+) -> list[Example]:
     """随机的 token；后面约一半是要学的回答。
 
     Args:
@@ -28,10 +30,12 @@ def random_conversations(count: int, vocab_size: int, length: int | None = None,
         input_ids = [rng.randrange(vocab_size) for _ in range(size)]
         prompt = size - round(size * _ANSWER_SHARE)
         rows.append({"input_ids": input_ids, "labels": [IGNORE_INDEX] * prompt + input_ids[prompt:]})
-    return Dataset.from_list(rows)
+    return rows
 
 
-def real_conversations(path: Path, tokenizer: PreTrainedTokenizerBase, count: int, max_length: int = 512) -> Dataset:
+def real_conversations(
+    path: Path, tokenizer: PreTrainedTokenizerBase, count: int, max_length: int = 512
+) -> list[Example]:
     """数据文件里的前 ``count`` 段对话；不够就从头再来。"""
     examples = SFTDataset(path, tokenizer, max_length, on_bad_rows="skip", bad_rows_path=Path("outputs/bad_rows.jsonl"))
-    return Dataset.from_list([examples[index % len(examples)] for index in range(count)])
+    return [examples[index % len(examples)] for index in range(count)]

@@ -115,13 +115,13 @@ def train_steps(case: str, method: Method, bf16: bool) -> None:
 
 def main() -> None:
     """逐个比较并打印。"""
-    from finetuning.device import bf16_is_faster
+    from finetuning.device import fastest_dtype
 
     if sys.argv[1:2] == ["--measure"]:
         case, method, precision = sys.argv[2:]
         print(measure_here(case, cast(Method, method), bf16=precision == "1"))
         return
-    bf16 = bf16_is_faster(use_cpu=True)
+    bf16 = fastest_dtype(use_cpu=True) is not None
     print("| 模型 | 方法 | 预测，MB | 实测，MB | 误差 |\n|---|---|---|---|---|")
     for case in cases():
         for name in get_args(Method):

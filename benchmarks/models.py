@@ -48,18 +48,26 @@ SHAPES: dict[str, PretrainedConfig] = {
 }
 
 
-def load(name: str, **changes: Any) -> PreTrainedModel:
+def config(name: str, **changes: Any) -> PretrainedConfig:
+    """``SHAPES`` 里的一份配置，改动几项。"""
+    shape = SHAPES[name]
+    settings = shape.to_dict() | changes
+    settings.pop("layer_types", None)  # 由层数得出
+    return type(shape)(**settings)
+
+
+def load(name: str, device: str = "cpu", **changes: Any) -> PreTrainedModel:
     """``SHAPES`` 里的名字给随机权重的模型，种子固定；其余的当作模型目录或 hub 上的名字。权重都是 fp32。
 
     Args:
         changes: 要改的形状，如 ``vocab_size=8192``；只用于 ``SHAPES`` 里的。
     """
     if name not in SHAPES:
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).to(device)
     torch.manual_seed(0)
-    shape = SHAPES[name]
     # 公开的模型大多以 bf16 发布，读入以后再转成 fp32；随机的权重也舍入到 bf16。
-    return AutoModelForCausalLM.from_config(type(shape)(**(shape.to_dict() | changes)), dtype=torch.bfloat16).float()
+    with torch.device(device):  # 显卡上造得快：十七亿个随机数，CPU 上要几十秒
+        return AutoModelForCausalLM.from_config(config(name, **changes), dtype=torch.bfloat16).float()
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

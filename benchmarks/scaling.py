@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.training import RESULTS, seconds_per_1000
 from benchmarks.worker import Spec, run
-from finetuning.device import bf16_is_faster
+from finetuning.device import fastest_dtype
 
 _EMBEDDED = Spec("", "base_model", steps=4)
 _WIDE = Spec("", "qwen3-100m", steps=3, batch_size=4)
@@ -36,7 +36,7 @@ def main() -> None:
     """逐项测量，写下结果。"""
     from tqdm import tqdm
 
-    record: dict[str, Any] = {"bf16": bf16_is_faster(use_cpu=True)}
+    record: dict[str, Any] = {"bf16": fastest_dtype(use_cpu=True) is not None}
     cases = [(axis, *point, name) for axis, points in SWEEPS.items() for point in points for name in CONTENDERS]
     for axis, value, changes, name in tqdm(cases, unit="次"):
         base = _WIDE if axis == "vocabulary" else _EMBEDDED

@@ -3,13 +3,17 @@
 由 ``benchmarks.training`` 和 ``benchmarks.scaling`` 来启动；也可以单独运行，看一种情况。
 """
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ class Spec:
         steps: 训练多少步；前 ``warmup`` 步不计时。
         length: 每段对话的长度；None 表示有长有短。
         train_file: 用真实的对话；None 表示随机的 token。
+        checkpointing: 本项目和普通的 Trainer 用不用梯度检查点；TRL 的由 ``contenders`` 来定。
         shape_changes: 改动随机模型的形状，如 ``{"vocab_size": 8192}``。
     """
 
@@ -43,36 +48,57 @@ class Spec:
     lora_r: int = 8
     learning_rate: float = 2e-5
     device: str = "cpu"
+    checkpointing: bool = False
     threads: int = 1
     shape_changes: dict[str, int] = field(default_factory=dict)
 
 
 def run(spec: Spec) -> dict[str, Any]:
-    """在新的进程里测量一种情况。
-
-    Returns:
-        ``loss``（每一步的损失）、``cpu_seconds`` 与 ``wall_seconds``（计时的各步之和）、``real_tokens``、
-        ``padding_share``（一批里填充占的比例）、``peak_memory_mb``、``trainable_parameters``。
+    """在新的进程里测量一种情况，返回 :func:`measure` 所说的结果。
 
     Raises:
         RuntimeError: 进程没有正常结束。
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(spec.threads), "PYTHONUTF8": "1"}
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.worker", json.dumps(asdict(spec))],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-    )
-    for line in finished.stdout.splitlines():
-        if line.startswith(_RESULT_MARK):
-            return json.loads(line.removeprefix(_RESULT_MARK))
-    raise RuntimeError(f"{spec} 没有测完（退出码 {finished.returncode}）：\n{finished.stderr[-3000:]}")
+    results, problem = run_all([spec])
+    if problem or results[0] is None:
+        raise RuntimeError(problem)
+    return results[0]
+
+
+def run_all(specs: Sequence[Spec], timeout: float | None = None) -> tuple[list[dict[str, Any] | None], str | None]:
+    """在同一个新的进程里，一种一种地测量：省下每次启动的时间。显存的峰值每次清零；内存的峰值不清零。
+
+    Returns:
+        各种情况的结果（没有测成的是 None），和没有测成的原因（None 表示都测成了）。
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(specs[0].threads), "PYTHONUTF8": "1"}
+    command = [sys.executable, "-m", "benchmarks.worker", *(json.dumps(asdict(spec)) for spec in specs)]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as output,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as log,
+    ):
+        try:
+            finished = subprocess.run(command, stdout=output, stderr=log, env=environment, timeout=timeout)
+            ended = f"退出码 {finished.returncode}"
+        except subprocess.TimeoutExpired:
+            ended = f"超过 {timeout:.0f} 秒"
+        output.seek(0)
+        log.seek(0)
+        lines = [line.removeprefix(_RESULT_MARK) for line in output if line.startswith(_RESULT_MARK)]
+        results = [json.loads(line) for line in lines] + [None] * (len(specs) - len(lines))
+        failed = [spec for spec, result in zip(specs, results, strict=True) if result is None]
+        problem = f"{failed[0]} 等 {len(failed)} 种没有测完（{ended}）：\n{log.read()[-3000:]}" if failed else None
+    return results, problem
 
 
 def measure(spec: Spec) -> dict[str, Any]:
-    """在当前的进程里训练，返回 :func:`run` 所说的结果。"""
+    """在当前的进程里训练。
+
+    Returns:
+        ``loss``（每一步的损失）、``cpu_seconds`` 与 ``wall_seconds``（计时的各步之和）、
+        ``step_seconds``（计时的各步）、``real_tokens``、
+        ``padding_share``（一批里填充占的比例）、``peak_memory_mb``、``trainable_parameters``。
+    """
     import torch
     from transformers import TrainerCallback, set_seed
 
@@ -118,7 +144,7 @@ def measure(spec: Spec) -> dict[str, Any]:
     quiet_libraries()
     torch.set_num_threads(spec.threads)
     set_seed(0)
-    model = models.load(spec.model, **spec.shape_changes)
+    model = models.load(spec.model, spec.device, **spec.shape_changes)
     tokenizer = models.load_tokenizer(spec.model)
     count = spec.steps * spec.batch_size
     if spec.train_file:
@@ -127,6 +153,8 @@ def measure(spec: Spec) -> dict[str, Any]:
         data = random_conversations(count, model.config.vocab_size, spec.length, max_length=spec.length or 512)
     lora = lora_config(spec.lora_r) if spec.lora else None
     recorder = Recorder()
+    if spec.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # 造模型时多用的不算；同一个进程里也可以测几种情况
     with tempfile.TemporaryDirectory() as output_dir:
         options = {
             "output_dir": output_dir,
@@ -144,6 +172,10 @@ def measure(spec: Spec) -> dict[str, Any]:
             "adam_beta2": 0.999,
             "warmup_steps": 0,
         }
+        if spec.checkpointing:
+            options["gradient_checkpointing"] = True
+        if spec.device == "cuda":
+            options["tf32"] = False  # 写的是 fp32，就真的是 fp32
         trainer = CONTENDERS[spec.contender].build(Job(model, tokenizer, data, options, lora))
         trainer.add_callback(recorder)
         collator = CountingCollator(trainer.data_collator)
@@ -156,6 +188,7 @@ def measure(spec: Spec) -> dict[str, Any]:
         "loss": recorder.loss,
         "cpu_seconds": recorder.cpu[-1] - recorder.cpu[spec.warmup - 1],
         "wall_seconds": recorder.wall[-1] - recorder.wall[spec.warmup - 1],
+        "step_seconds": [end - start for start, end in pairwise(recorder.wall[spec.warmup - 1 :])],
         "real_tokens": sum(collator.real[timed]),
         "padding_share": 1 - sum(collator.real[timed]) / sum(collator.cells[timed]),
         "peak_memory_mb": peak_memory_mb(trainer.args.device),
@@ -184,9 +217,15 @@ def matmul_flops() -> float:
 
 
 def main() -> None:
-    """命令行：一个 JSON 的 ``Spec``。"""
-    result = measure(Spec(**json.loads(sys.argv[1])))
-    print(_RESULT_MARK + json.dumps(result), flush=True)
+    """命令行：一个或几个 JSON 的 ``Spec``，每个的结果占一行。"""
+    for argument in sys.argv[1:]:
+        try:
+            result = measure(Spec(**json.loads(argument)))
+        except Exception:  # 一种做不成（例如显存不够），其余照做；由 run_all 来说
+            traceback.print_exc()
+            result = None
+        print(_RESULT_MARK + json.dumps(result), flush=True)
+        gc.collect()  # Trainer 与模型互相引用，不回收，下一种情况的显存里还有这一种的模型
 
 
 if __name__ == "__main__":

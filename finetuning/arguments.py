@@ -71,7 +71,9 @@ class TrainingDefaults:
     per_device_train_batch_size: int = option(16, "每个设备一步看几段对话")
     gradient_accumulation_steps: int = option(1, "梯度累积：几步的梯度合成一次更新")
     gradient_checkpointing: bool | None = switch("梯度检查点：用时间换显存")
-    bf16: bool | None = switch("用 bf16 自动混合精度（autocast）；默认：硬件支持就用")
+    bf16: bool | None = switch(
+        "用 bf16 自动混合精度（autocast）；默认：硬件支持就用，只支持 fp16 的显卡用 fp16；false 是 fp32"
+    )
     seed: int = option(42, "随机种子；同样的种子、机器和设置得到同样的结果")
     resume_from_checkpoint: str | None = option(None, "接着训练：检查点目录，或 true（输出目录里最新的一个）")
     report_to: str = option("none", "另外把曲线记到哪里，如 tensorboard")

@@ -23,15 +23,17 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from finetuning.device import is_ampere_or_newer
+
 try:
     from torch.nn.attention.varlen import varlen_attn
 
-    # torch 2.10 的 varlen_attn 还没有这两个参数。
-    _HAS_VARLEN = {"window_size", "enable_gqa"} <= set(inspect.signature(varlen_attn).parameters)
+    _VARLEN_OPTIONS = set(inspect.signature(varlen_attn).parameters)
 except ImportError:
-    _HAS_VARLEN = False
+    _VARLEN_OPTIONS = set()
 
 PER_DOCUMENT = "sdpa_per_document"
+HALF = (torch.float16, torch.bfloat16)
 
 # CPU 上，一段至少有这么多 token，bf16 的注意力才比 fp32 快；六十几个 token 时要三倍的时间（benchmarks/README.md）。
 _BF16_PAYS_FROM = 1024
@@ -78,11 +80,23 @@ def per_document_attention(
     if device_type == "cpu" and max_length_q < _BF16_PAYS_FROM:
         dtype = torch.float32
     query, key, value = (states.to(dtype) for states in (query, key, value))
-    if device_type == "cuda" and _HAS_VARLEN and dtype in (torch.float16, torch.bfloat16) and dropout == 0:
+    if (
+        "window_size" in _VARLEN_OPTIONS
+        and device_type == "cuda"
+        and dtype in HALF
+        and dropout == 0
+        and is_ampere_or_newer()
+    ):
         query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (T, heads, head_dim)
+        options = {}
+        if (groups := query.shape[1] // key.shape[1]) > 1:
+            if "enable_gqa" in _VARLEN_OPTIONS:
+                options["enable_gqa"] = True
+            else:  # torch 2.12 以前的要一样多的头
+                key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
         output = varlen_attn(
             query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
-            scale=scaling, window_size=(-1, 0), enable_gqa=query.shape[1] != key.shape[1],
+            scale=scaling, window_size=(-1, 0), **options,
         )  # fmt: skip
         return cast(torch.Tensor, output)[None], None
 

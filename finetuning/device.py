@@ -11,22 +11,42 @@ def best_device() -> torch.device:
     return torch.device(name)
 
 
-def supports_tf32() -> bool:
-    """TF32 要 Ampere（计算能力 8.0）或更新的 NVIDIA 显卡。"""
-    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability()[0] >= 8
+def is_ampere_or_newer() -> bool:
+    """NVIDIA 显卡的计算能力（compute capability）是不是 8.0 或更高：bf16、TF32、变长注意力的算子都要它。"""
+    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
 
 
-def bf16_is_faster(use_cpu: bool) -> bool:
-    """bf16 自动混合精度（autocast）在这台机器上快不快。
+def fastest_dtype(use_cpu: bool) -> torch.dtype | None:
+    """自动混合精度（autocast）用哪种半精度在这台机器上最快；None 是不用，一律 fp32。
 
-    权重始终是 fp32，只有矩阵乘法用 bf16，所以学到的东西几乎一样。CPU 要有 bf16 的点积指令（AVX512-BF16 或 AMX），
-    不然 bf16 是用 fp32 模拟的，反而更慢。在一颗 AVX512-BF16 的 CPU 上，两百万参数的模型一步的时间是 fp32 的三分之二。
+    要训练的权重始终是 fp32，只有矩阵乘法用半精度，所以学到的东西几乎一样。
+
+    - CPU 要有 bf16 的点积指令（AVX512-BF16 或 AMX），不然 bf16 是用 fp32 模拟的，反而更慢。
+      在一颗 AVX512-BF16 的 CPU 上，两百万参数的模型一步的时间是 fp32 的三分之二。
+    - NVIDIA 显卡的计算能力 8.0 起用 bf16；7.x（V100、T4、20 系）没有 bf16，它的张量核心（tensor core）只认 fp16；
+      更早的没有张量核心，fp16 在有些卡上比 fp32 慢几十倍。
+    - MPS 上没有验证过，用 fp32。
     """
     if use_cpu:
         # torch 2.10 以前没有这个查询函数，那时就用 fp32。
         capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
+    if not torch.cuda.is_available():
+        return None
+    if torch.version.hip is not None:
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    if is_ampere_or_newer():
+        return torch.bfloat16
+    return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else None
+
+
+def avoid_cudnn_attention() -> None:
+    """注意力不用 cuDNN 的算子，用 FlashAttention 或 torch 自带的。
+
+    Hopper 起的显卡上，torch 优先用 cuDNN，它为每一种形状当场编译一份代码。微调时每一批的长度都不同，
+    时间就全花在编译上了：``benchmarks.gpu`` 的 ``shapes`` 部分量的就是这个。
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def describe_device(device: torch.device) -> str:

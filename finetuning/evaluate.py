@@ -11,6 +11,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.data import Dataset
+from finetuning.device import fastest_dtype
 from finetuning.model import max_positions
 from finetuning.terminal import is_main_process, progress_delay
 
@@ -28,10 +29,10 @@ class Answer(NamedTuple):
 
 @contextmanager
 def _inference(model: PreTrainedModel) -> Iterator[None]:
-    """关掉 dropout 和梯度；在 CUDA 上用 bf16 加快，CPU 和 MPS 上用保存下来的精度（fp32）。"""
+    """关掉 dropout 和梯度；显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。"""
     was_training = model.training
     model.eval()
-    bf16 = model.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    bf16 = model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16
     try:
         with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
             yield

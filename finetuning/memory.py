@@ -169,7 +169,9 @@ def plan(
     if device == "cpu":
         add_embedding_gradient_in_place(model)
     if gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        # 同一个方法，transformers 5.18 起换了名字
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     peak = _simulate(
         model,
         _batch(batch_size, max_length, supervised_share, padding_free, device),

@@ -16,6 +16,7 @@ from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from finetuning.chatml import CHATML_TOKENS, chat_template_for
 from finetuning.claim import finish_publishing
+from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING, UserError
 from finetuning.fingerprint import adapter_base, model_digest, read_record
 from finetuning.terminal import stage
@@ -45,6 +46,7 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     Raises:
         UserError: 目录不完整，只有 pickle 格式的权重，或连不上 hub。
     """
+    avoid_cudnn_attention()
     with stage(f"{LOADING} {name_or_path}"), _explained(name_or_path):
         _check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)

@@ -16,14 +16,15 @@ from finetuning.loss import chunked_causal_lm_loss
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
 
 
-def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
+def enable_packing(model: PreTrainedModel, autocast: torch.dtype | None = None) -> str | None:
     """让模型改用逐段的注意力和省内存的损失；不行就保持原样。
 
-    试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失；再在训练用的精度下走一遍反向传播。
+    试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失，用 fp32 和训练用的精度各算一次
+    （显卡上两者用的注意力的算子不同）；再走一遍反向传播。
 
     Args:
         model: 基座模型，或套了 PEFT 适配器的模型。
-        autocast: 训练是否用 bf16 自动混合精度。
+        autocast: 训练用的自动混合精度的类型；None 是不用。
 
     Returns:
         None 表示可以；否则是不可以的原因。
@@ -56,7 +57,7 @@ def enable_packing(model: PreTrainedModel, autocast: bool) -> str | None:
     return problem
 
 
-def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: bool) -> str | None:
+def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: torch.dtype | None) -> str | None:
     device = next(base.parameters()).device
     numbers = torch.randint(base.config.get_text_config().vocab_size, (12,), generator=torch.Generator().manual_seed(0))
     examples = [{"input_ids": ids, "labels": ids} for ids in (numbers[:5].tolist(), numbers[5:].tolist())]
@@ -66,19 +67,20 @@ def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: bool) 
     )
     with torch.no_grad():
         padded = model(**padded_batch)
-        base.set_attn_implementation(PER_DOCUMENT)
-        packed = model(**packed_batch)
-    supervised = padded_batch["labels"][:, 1:] != -100
-    # fp32 的 CPU 只有舍入误差；TF32、bf16 或量化的权重粗得多，但看见别的段时的差别比这大。
+    base.set_attn_implementation(PER_DOCUMENT)
+    expected = padded.logits[:, :-1][padded_batch["labels"][:, 1:] != -100]
+    # fp32 的 CPU 只有舍入误差；TF32、半精度或量化的权重粗得多，但看见别的段时的差别比这大。
     exact = device.type == "cpu" and base.dtype == torch.float32 and not getattr(base, "is_quantized", False)
-    tolerance = (1e-4 if exact else 5e-2) * padded.logits.abs().max().item()
-    if (
-        packed.logits[packed_batch["labels"] != -100] - padded.logits[:, :-1][supervised]
-    ).abs().max().item() > tolerance:
-        return "免填充的一行与填充的批次算出的 logits 不同"
-    if abs(packed.loss.item() - padded.loss.item()) > tolerance:
-        return "免填充的一行与填充的批次算出的损失不同"
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+    scale = expected.abs().max().item()
+    for dtype in dict.fromkeys((None, autocast)):
+        tolerance = (1e-4 if exact and dtype is None else 5e-2) * scale
+        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is not None):
+            packed = model(**packed_batch)
+        if (packed.logits[packed_batch["labels"] != -100] - expected).abs().max().item() > tolerance:
+            return "免填充的一行与填充的批次算出的 logits 不同"
+        if abs(packed.loss.item() - padded.loss.item()) > tolerance:
+            return "免填充的一行与填充的批次算出的损失不同"
+    with torch.autocast(device.type, autocast, enabled=autocast is not None):
         loss = model(**packed_batch).loss
     # 离输出最远的一个参数：反向传播走完所有的层，又不必为每个参数留一份梯度。
     torch.autograd.grad(loss, next(parameter for parameter in model.parameters() if parameter.requires_grad))

@@ -1,4 +1,4 @@
-"""bf16 自动混合精度（autocast）：模型的输出不必转回 fp32。"""
+"""自动混合精度（autocast）：模型的输出不必转回 fp32。"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +10,15 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 
 class PlainAutocast(TrainerCallback):
-    """训练时只有 autocast，logits 留在 bf16 里。
+    """训练时只有 autocast，logits 留在半精度里。
 
     Trainer 请 accelerate 打开 autocast，accelerate 同时把模型输出的每个张量转回 fp32。训练只用损失，损失本来就是 fp32；
     转出来的 logits 没有人看，却是一步里最大的张量之一，而且造在内存最紧的时候（前向刚完，反向还没有开始）。
     所以训练开始时拆掉 accelerate 的包装，只留 autocast；结束时连 autocast 也拆掉，以后用的就是权重自己的精度。
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.forward: Callable[..., Any] | None = None
 
     def on_train_begin(
@@ -32,7 +33,7 @@ class PlainAutocast(TrainerCallback):
         assert model is not None
         remove_autocast(model)
         self.forward = model.forward
-        model.forward = torch.autocast(args.device.type, torch.bfloat16)(model.forward)
+        model.forward = torch.autocast(args.device.type, self.dtype)(model.forward)
 
     def on_train_end(
         self,

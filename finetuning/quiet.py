@@ -1,8 +1,8 @@
 """让各个库只报告错误：它们的提示多半是说给库的开发者听的，学习者无从着手。"""
 
+import sys
 import warnings
 
-import datasets
 import huggingface_hub
 import transformers
 
@@ -11,7 +11,8 @@ def quiet_libraries() -> None:
     """关掉读写权重的进度条和错误以下的日志；Python 的警告（warnings）只关掉下面点名的。"""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    if "datasets" in sys.modules:  # Trainer 会顺带导入它
+        sys.modules["datasets"].disable_progress_bars()
     huggingface_hub.utils.logging.set_verbosity_error()  # 连不上时每次重试一行英文；最后那一句话由我们来说
     # PEFT 还在用 transformers 的旧名字，两个库的新版本之间的事。
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

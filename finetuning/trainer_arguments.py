@@ -6,12 +6,13 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+import torch
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.training_args import OptimizerNames
 
 from finetuning.arguments import TrainingDefaults
-from finetuning.device import best_device, bf16_is_faster, supports_tf32
+from finetuning.device import best_device, fastest_dtype, is_ampere_or_newer
 from finetuning.trainer_flags import BITSANDBYTES_OPTIMIZERS, REFUSED, TORCH_OPTIMIZERS
 
 _SHORT_RUN = 20
@@ -48,11 +49,13 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
         self.use_cpu = self.use_cpu or best_device().type == "cpu"
         if self.bf16 is None:
-            self.bf16 = not self.fp16 and bf16_is_faster(self.use_cpu)
-        if self.tf32 is None and not self.use_cpu and supports_tf32():
+            fastest = None if self.fp16 else fastest_dtype(self.use_cpu)
+            self.bf16 = fastest == torch.bfloat16
+            self.fp16 = self.fp16 or fastest == torch.float16
+        if self.tf32 is None and not self.use_cpu and is_ampere_or_newer():
             self.tf32 = True
-        # transformers 5 把这个参数改名为 activation_checkpointing，旧名会警告；大家熟悉的是旧名。
-        if self.activation_checkpointing is None:
+        # transformers 5.18 起，这个参数叫 activation_checkpointing，旧名会警告；大家熟悉的是旧名。
+        if getattr(self, "activation_checkpointing", False) is None:
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         # 锁页内存（pinned memory）只有 CUDA 用得上，在 MPS 上会警告。
@@ -60,6 +63,11 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         # DDP 默认每步都找一遍没有用到的参数；这里训练的参数每步都用到，找只是白费时间，还会警告。
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """自动混合精度用的类型；None 是不用。"""
+        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
 
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """预热（warm-up）多少步：不到 20 步的训练不预热。

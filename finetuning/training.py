@@ -97,9 +97,13 @@ class CheckedTrainer(RowTrainer):
         loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
             step = self.state.global_step + 1
+            overflow = (
+                "，或是 fp16 溢出了（它最大只到 65504；--bf16 false --fp16 false 改用 fp32）" if self.args.fp16 else ""
+            )
             raise UserError(
                 f"第 {step} 步的损失不是有限的数（{loss.item()}），再训练也没有用，停在这里；多半是学习率太大"
-                f"（--learning_rate 现在是 {self.args.learning_rate:g}），请减小到十分之一再试；{_NOTHING_REPLACED}"
+                f"（--learning_rate 现在是 {self.args.learning_rate:g}），请减小到十分之一再试{overflow}；"
+                f"{_NOTHING_REPLACED}"
             )
         return loss
 
@@ -219,9 +223,9 @@ def build_trainer(
     )
     trainer.output = output
     shards_weights = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    if args.bf16 and not shards_weights:
-        trainer.add_callback(PlainAutocast())
-        if isinstance(model, PeftModel):
+    if args.autocast is not None and not shards_weights:
+        trainer.add_callback(PlainAutocast(args.autocast))
+        if args.bf16 and isinstance(model, PeftModel):
             trainer.add_callback(FrozenWeightsInBf16())
     for original, ours in ((ProgressCallback, Progress), (PrinterCallback, Printer)):
         if trainer.pop_callback(original):
@@ -229,7 +233,7 @@ def build_trainer(
     if padding_free:
         # NEFTune 的噪声按一行的长度缩小，而免填充的一行有好几段那么长。
         noise = "NEFTune 的噪声按每段的长度来定" if args.neftune_noise_alpha is not None else None
-        problem = noise or enable_packing(model, autocast=bool(args.bf16))
+        problem = noise or enable_packing(model, args.autocast)
         if problem is None:
             trainer.data_collator = PackedCollator()
             trainer.rows = rows_per_step(model, args)

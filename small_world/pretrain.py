@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
 
-from finetuning.device import bf16_is_faster
+from finetuning.device import fastest_dtype
 from small_world.build import MODEL_DIR, ROOT
 from small_world.corpus import document
 from small_world.drills import document_or_drill
@@ -136,7 +136,7 @@ def train(
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         start, seconds, average = state["step"], state["seconds"], state["loss"]
-    autocast = torch.autocast("cpu", torch.bfloat16) if bf16_is_faster(use_cpu=True) else nullcontext()
+    autocast = torch.autocast("cpu", torch.bfloat16) if fastest_dtype(use_cpu=True) else nullcontext()
     forward = torch.compile(model) if compile_model else model
     model.train()
     began = time.perf_counter()

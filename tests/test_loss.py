@@ -74,5 +74,5 @@ def test_packed_models_use_it(small_chunks, monkeypatch, family):
     calls = []
     original = loss_module._ChunkedCrossEntropy.apply
     monkeypatch.setattr(loss_module._ChunkedCrossEntropy, "apply", lambda *args: calls.append(1) or original(*args))
-    assert enable_packing(toy_model(family), autocast=False) is None
+    assert enable_packing(toy_model(family)) is None
     assert calls

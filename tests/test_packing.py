@@ -47,7 +47,7 @@ def test_packed_equals_padded(family, attention):
 def test_documents_do_not_see_each_other(family):
     """换掉第一段，第二段的 logits 一点不变。"""
     model = toy_model(family).eval()
-    assert enable_packing(model, autocast=False) is None
+    assert enable_packing(model) is None
     other = {"input_ids": [200, 201, 202, 203, 204, 205], "labels": EXAMPLES[0]["labels"]}
     count = sum(label != -100 for label in EXAMPLES[1]["labels"][1:])
 
@@ -133,7 +133,7 @@ def test_gradient_checkpointing_and_lora_give_the_same_gradients():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
     expected_loss, expected = gradients(model, PaddedCollator(0)(EXAMPLES))
-    assert enable_packing(model, autocast=False) is None
+    assert enable_packing(model) is None
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     loss, actual = gradients(model, PackedCollator()(EXAMPLES))
@@ -159,7 +159,7 @@ def test_generation_falls_back_to_stock_attention(attention):
 def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
     model = toy_model()
     model.config.layer_types = ["full_attention", "linear_attention"]
-    assert "linear_attention" in enable_packing(model, autocast=False)
+    assert "linear_attention" in enable_packing(model)
     assert model.config._attn_implementation == "sdpa"
 
     model = toy_model()
@@ -170,7 +170,7 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
 
     leaky.__signature__ = inspect.signature(forward)
     model.forward = leaky
-    assert "logits" in enable_packing(model, autocast=False)
+    assert "logits" in enable_packing(model)
     assert model.config._attn_implementation == "sdpa"
 
     model = toy_model()
@@ -181,6 +181,6 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
 
     model.lm_head.__class__ = Exp
     original = model.loss_function
-    assert "inplace" in enable_packing(model, autocast=False)
+    assert "inplace" in enable_packing(model)
     assert model.loss_function is original
     assert model.config._attn_implementation == "sdpa"

@@ -38,7 +38,7 @@ def trained(tmp_path, rows, lora=False, **options):
     model = toy_model()
     if lora:
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
-    assert enable_packing(model, autocast=False) is None
+    assert enable_packing(model) is None
     args = arguments(tmp_path, **options)
     trainer = RowTrainer(model=model, args=args, train_dataset=EXAMPLES, data_collator=PackedCollator(multiple=8))
     trainer.rows = rows
@@ -62,7 +62,7 @@ def test_gradients_equal_those_of_one_row(tmp_path):
     gradients = []
     for rows in (1, 2):
         model = toy_model()
-        assert enable_packing(model, autocast=False) is None
+        assert enable_packing(model) is None
         trainer = RowTrainer(model=model, args=arguments(tmp_path / str(rows)), data_collator=PackedCollator(8))
         batch = PackedCollator(8)(EXAMPLES) if rows == 1 else RowsCollator(PackedCollator(8), rows)(EXAMPLES)
         trainer.rows = rows
@@ -119,7 +119,7 @@ def test_only_small_jobs_on_several_cores_are_split(tmp_path):
 
 def test_an_error_in_a_thread_reaches_the_user_and_the_cores_come_back(tmp_path):
     model = toy_model()
-    assert enable_packing(model, autocast=False) is None
+    assert enable_packing(model) is None
     broken = [{"input_ids": [1, 2, 10_000], "labels": [-100, 2, 3]}] * 10
     args = arguments(tmp_path)
     trainer = RowTrainer(model=model, args=args, train_dataset=broken, data_collator=PackedCollator())
