@@ -1,6 +1,6 @@
 """几种训练程序：模型、数据、批次、步数、优化器都相同，只是做法不同。"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,7 +13,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from finetuning.data import Dataset, Splits
+from finetuning.collator import Example
+from finetuning.data import Splits
 from finetuning.device import avoid_cudnn_attention
 from finetuning.threads import RowTrainer
 from finetuning.trainer_arguments import SFTArguments
@@ -28,7 +29,7 @@ class Job:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    data: Dataset
+    data: Sequence[Example]
     options: Options
     lora: LoraConfig | None
 
@@ -67,7 +68,7 @@ def ours(job: Job) -> Trainer:
     return build_trainer(
         job.trained_model(),
         job.tokenizer,
-        Splits(job.data, validation=None, test=job.data, test_conversations=[], held_out=False),
+        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[], held_out=False),
         SFTArguments(**job.options),
         padding_free=True,
     )

@@ -6,7 +6,7 @@
 缺了某个库（datasets、trl、bitsandbytes），只有用它的部分做不成，其余照做。
 
 参数：
-  --parts 部分 …        只做其中几个：equality shapes main_job fp16 qlora resume memory speed
+  --parts 部分 …        只做其中几个：equality shapes main_job fp16 qlora resume memory speed loss_chunks
   --dry_run             不用显卡：在 CPU 上用很小的尺寸走同样的代码，结果不留
   --timeout 秒数        每个部分最多多久，默认 420；超过就停下它，做下一个
   --output_dir 目录     结果写到哪里，默认 benchmarks/results
@@ -28,7 +28,7 @@ from typing import Any
 from finetuning.arguments import ChineseErrors
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("equality", "shapes", "main_job", "fp16", "qlora", "resume", "memory", "speed")
+PARTS = ("equality", "shapes", "main_job", "fp16", "qlora", "resume", "memory", "speed", "loss_chunks")
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "liger-kernel", "bitsandbytes")
 _RESULT_MARK = "GPU_PART_RESULT "
 
@@ -74,12 +74,12 @@ def main() -> None:
         record["parts"][part] = result
         section = to_markdown(part, result)
         print(section, flush=True)
-        if "problem" in result:
+        if "problem" in result or any(table["problems"] for table in result.get("tables", [])):
             failed.append(part)
         if not arguments.dry_run:
             write(record, arguments.output_dir)
     if failed:
-        raise SystemExit(f"没有做成的部分：{' '.join(failed)}。")
+        raise SystemExit(f"没有做成、或结果不对的部分：{' '.join(failed)}。")
 
 
 def versions() -> dict[str, str]:
@@ -144,13 +144,19 @@ def to_markdown(part: str, result: dict[str, Any]) -> str:
             f"|{'---|' * len(table['columns'])}",
         ]
         lines += [f"| {' | '.join(map(str, row))} |" for row in table["rows"]]
+        lines += [line for problem in table["problems"] for line in ("", f"**不对**：{problem}。")]
     return "\n".join(lines)
 
 
 def write(record: dict[str, Any], directory: Path) -> None:
-    """写下到现在为止的结果；以前在同一种卡上做过、这次没有做的部分留着，连同它的版本。"""
+    """写下到现在为止的结果；以前用同样的卡、同样版本的库做过，这次没有做的部分留着。"""
     name = "gpu_" + re.sub(r"[^a-z0-9]+", "-", record["card"].lower()).strip("-")
     directory.mkdir(parents=True, exist_ok=True)
+    if (directory / f"{name}.json").is_file():
+        earlier = json.loads((directory / f"{name}.json").read_text("utf-8"))
+        if all(earlier[key] == record[key] for key in ("card", "python", "versions")):
+            parts = earlier["parts"] | record["parts"]
+            record = record | {"parts": {part: parts[part] for part in PARTS if part in parts}}
     (directory / f"{name}.json").write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     header = f"# {record['card']}\n\nPython {record['python']}，"
     header += "，".join(f"{package} {number}" for package, number in record["versions"].items())

@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
 
 from benchmarks.worker import Spec, measure, run_all
@@ -26,12 +26,23 @@ Row = list[str | float]
 
 @dataclass
 class Table:
-    """一张表，连同没有四舍五入的数字。"""
+    """一张表。
+
+    Attributes:
+        record: 没有四舍五入的数字。
+        problems: 哪里不对，一条一句；空的就是都对。
+    """
 
     title: str
     columns: list[str]
     rows: list[Row]
     record: Any = None
+    problems: list[str] = field(default_factory=list)
+
+    def expect(self, good: bool, problem: str) -> None:
+        """不对就记下来。"""
+        if not good:
+            self.problems.append(problem)
 
 
 def device_name(dry_run: bool) -> str:
@@ -52,6 +63,10 @@ def equality(dry_run: bool) -> list[Table]:
         _frozen_difference(dry_run),
         _training_losses(dry_run),
     ]
+
+
+# 舍入误差的上限：(字节数, 是不是 bf16)。
+_ROUNDING = {(4, False): 1e-5, (2, False): 2e-3, (2, True): 1e-2}
 
 
 def _relative(ours: Any, reference: Any) -> float:
@@ -80,16 +95,18 @@ def _attention_errors(dry_run: bool) -> Table:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             torch.manual_seed(0)
             shapes = ((heads, total, width), (kv_heads, total, width), (kv_heads, total, width))
-            states = [torch.randn(1, *shape, device=device, dtype=dtype, requires_grad=True) for shape in shapes]
-            exact = [state.detach().double().requires_grad_() for state in states]
+            states: Any = [torch.randn(1, *shape, device=device, dtype=dtype, requires_grad=True) for shape in shapes]
+            exact: Any = [state.detach().double().requires_grad_() for state in states]
             weight = torch.randn(1, total, heads, width, device=device)
 
-            def attend(states: list[Any]) -> Any:
+            def attend(states: Any) -> Any:
+                query, key, value = states
                 return per_document_attention(
-                    torch.nn.Identity(), *states, None, cu_seq_lens_q=bounds, max_length_q=max(lengths)
+                    torch.nn.Identity(), query, key, value, None, cu_seq_lens_q=bounds, max_length_q=max(lengths)
                 )[0]
 
-            reference = scaled_dot_product_attention(*exact, attn_mask=mask, enable_gqa=True).transpose(1, 2)
+            query, key, value = exact
+            reference = scaled_dot_product_attention(query, key, value, mask, enable_gqa=True).transpose(1, 2)
             output = attend(states)
             expected = torch.autograd.grad((reference * weight).sum(), exact)
             gradients = torch.autograd.grad((output.float() * weight).sum(), states)
@@ -98,6 +115,8 @@ def _attention_errors(dry_run: bool) -> Table:
                 moved = attend(changed)[0, document != 2] - output[0, document != 2]
             errors = [_relative(a, b) for a, b in zip((output, *gradients), (reference, *expected), strict=True)]
             row: Row = [f"{heads}、{kv_heads}、{width}", str(dtype).removeprefix("torch.")]
+            table.expect(max(errors) < _ROUNDING[dtype.itemsize, dtype == torch.bfloat16], f"{row}：误差太大")
+            table.expect(not moved.any(), f"{row}：一段看见了另一段")
             table.rows.append([*row, *(f"{error:.1e}" for error in errors), f"最多差 {moved.abs().max().item():.1e}"])
     return table
 
@@ -114,7 +133,6 @@ def _packing_errors(dry_run: bool) -> Table:
     device = device_name(dry_run)
     torch.backends.cuda.matmul.allow_tf32 = False
     examples = real_conversations(Path("data/test.jsonl"), models.load_tokenizer(models.EMBEDDED), 4 if dry_run else 16)
-    references: dict[str, Any] = {}
 
     def step(packed: bool, autocast: Any) -> tuple[float, Any]:
         model = models.load(models.EMBEDDED, device)
@@ -125,18 +143,19 @@ def _packing_errors(dry_run: bool) -> Table:
         with torch.autocast(device, autocast, enabled=autocast is not None):
             loss = model(**batch).loss
         loss.backward()
-        return loss.item(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+        return loss.item(), torch.cat([cast(Any, parameter.grad).flatten() for parameter in model.parameters()])
 
-    loss, gradient = step(False, None)
-    references = {"loss": loss, "gradient": gradient.double()}
+    expected, gradient = step(False, None)
+    reference = gradient.double()
     table = Table("免填充的一行，与 fp32 的填充批次相比", ["批次", "精度", "损失差", "全部梯度的相对误差"], [])
     for packed in (False, True):
         for dtype in (None, torch.bfloat16):
             if packed or dtype is not None:
                 loss, gradient = step(packed, dtype)
-                error = _relative(gradient, references["gradient"])
+                error = _relative(gradient, reference)
                 row: Row = ["免填充" if packed else "填充", "bf16" if dtype else "fp32"]
-                table.rows.append([*row, f"{loss - references['loss']:+.1e}", f"{error:.1e}"])
+                table.expect(error < (5e-2 if dtype else 1e-4), f"{row}：梯度差得太多")
+                table.rows.append([*row, f"{loss - expected:+.1e}", f"{error:.1e}"])
     return table
 
 
@@ -166,10 +185,12 @@ def _loss_errors(dry_run: bool) -> Table:
         cells: Row = [str(dtype).removeprefix("torch.")]
         for compute in (chunked_causal_lm_loss, ForCausalLMLoss):
             leaf = logits.clone().requires_grad_()
-            options = {"chunk": 10 * vocab_size} if compute is chunked_causal_lm_loss else {}
+            options: dict[str, Any] = {"chunk": 10 * vocab_size} if compute is chunked_causal_lm_loss else {}
             loss = compute(leaf * 1, labels, vocab_size, shift_labels=labels, **options)
             (gradient,) = torch.autograd.grad(loss, leaf)
-            cells += [f"{abs(loss.item() / expected.item() - 1):.1e}", f"{_relative(gradient, expected_gradient):.1e}"]
+            errors = (abs(loss.item() / expected.item() - 1), _relative(gradient, expected_gradient))
+            table.expect(max(errors) < _ROUNDING[dtype.itemsize, dtype == torch.bfloat16], f"{cells}：误差太大")
+            cells += [f"{error:.1e}" for error in errors]
         table.rows.append(cells)
     return table
 
@@ -183,11 +204,11 @@ def _frozen_difference(dry_run: bool) -> Table:
     again = measure(spec)["loss"]
     with patch.object(training, "FrozenWeightsInBf16", training.StopBeforeExtraStep):  # 换成什么也不做的回调
         without = measure(spec)["loss"]
-    rows: list[Row] = [
-        [name, f"{max(abs(a - b) for a, b in zip(kept, other, strict=True)):.1e}"]
-        for name, other in (("不存成 bf16", without), ("同样的再做一次", again))
-    ]
-    return Table(f"冻结的权重存成 bf16，{spec.steps} 步的损失最多差多少", ["与谁比", "损失差"], rows)
+    difference, noise = (max(abs(a - b) for a, b in zip(kept, other, strict=True)) for other in (without, again))
+    rows: list[Row] = [["不存成 bf16", f"{difference:.1e}"], ["同样的再做一次", f"{noise:.1e}"]]
+    table = Table(f"冻结的权重存成 bf16，{spec.steps} 步的损失最多差多少", ["与谁比", "损失差"], rows)
+    table.expect(difference <= noise, "存成 bf16 的与不存的学到的不同")
+    return table
 
 
 def _training_losses(dry_run: bool) -> Table:
@@ -199,6 +220,7 @@ def _training_losses(dry_run: bool) -> Table:
             ours, padded = (measure(replace(spec, contender=name))["loss"] for name in ("ours", "padded"))
             difference = max(abs(a - b) for a, b in zip(ours, padded, strict=True))
             row: Row = ["LoRA" if lora else "全参数", "bf16" if bf16 else "fp32", spec.steps, f"{difference:.1e}"]
+            table.expect(difference < (0.1 if bf16 else 1e-3), f"{row}：损失差得太多")
             table.rows.append(row)
     return table
 
@@ -243,7 +265,7 @@ def run_script(name: str, output_dir: Path, *flags: str) -> dict[str, Any]:
         calls += 1
         return original(*args, **kwargs)
 
-    original = getattr(attention, "varlen_attn", None)
+    original: Any = getattr(attention, "varlen_attn", None)
     script = importlib.import_module(name)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -283,17 +305,20 @@ def _main_jobs(title: str, dry_run: bool, scripts: list[str], *extra: str) -> Ta
     with tempfile.TemporaryDirectory() as directory, _script_flags(dry_run) as flags:
         for script in scripts:
             metrics = run_script(script, Path(directory, script), *flags, *extra)
+            label = " ".join([script, *extra])
             table.record.append(metrics)
-            table.rows.append(_main_row(" ".join([script, *extra]), metrics))
+            table.rows.append(_main_row(label, metrics))
+            table.expect(metrics["after"]["loss"] < metrics["before"]["loss"], f"{label}：什么也没有学到")
     return table
 
 
 def shapes(dry_run: bool) -> list[Table]:
     """注意力的算子：每一步的长度都不同的训练，用不用 cuDNN 的（见 ``finetuning.device.avoid_cudnn_attention``）。
 
-    每种做两次：第二次的形状与第一次相同，要编译的都编译好了。
+    没有变长注意力的算子时，一段一段地算。每种做两次：第二次的形状与第一次相同，要编译的都编译好了。
     """
     from benchmarks import contenders
+    from finetuning import attention
 
     spec = _embedded(dry_run, steps=3 if dry_run else 20, warmup=1, lora=True, bf16=True)
     table = Table(
@@ -301,8 +326,10 @@ def shapes(dry_run: bool) -> list[Table]:
     )
     for allowed in (False, True):
         row: Row = ["可以用" if allowed else "不用（本项目）"]
-        with patch.object(
-            contenders, "avoid_cudnn_attention", _allow_cudnn_attention if allowed else avoid_cudnn_attention
+        choose = _allow_cudnn_attention if allowed else avoid_cudnn_attention
+        with (
+            patch.object(contenders, "avoid_cudnn_attention", choose),
+            patch.object(attention, "_VARLEN_OPTIONS", set()),
         ):
             for _ in range(2):
                 steps = [1000 * seconds for seconds in measure(spec)["step_seconds"]]
@@ -329,10 +356,10 @@ def fp16(dry_run: bool) -> list[Table]:
 
     scripts = ["train_sft_solution", "train_lora_solution"]
     title = "计算能力当作 7.5（T4）：默认的精度和注意力"
-    if dry_run:
-        return [_main_jobs(title, dry_run, scripts)]
     with patch.object(torch.cuda, "get_device_capability", lambda device=None: (7, 5)):
-        return [_main_jobs(title, dry_run, scripts)]
+        table = _main_jobs(title, dry_run, scripts)
+    table.expect(not any(metrics["varlen_calls"] for metrics in table.record), "T4 上没有的算子也用了")
+    return [table]
 
 
 def resume(dry_run: bool) -> list[Table]:
@@ -357,6 +384,7 @@ def resume(dry_run: bool) -> list[Table]:
                 _largest_difference(root / "once" / weights, root / name / weights) for name in ("twice", "resumed")
             ]
             table.rows.append([script, *(f"{difference:.1e}" for difference in differences)])
+            table.expect(differences[1] <= differences[0], f"{script}：从一半接着做的，与不中断的不同")
     return [table]
 
 
@@ -412,6 +440,7 @@ def memory(dry_run: bool) -> list[Table]:
                     row: Row = [model, "LoRA" if lora else "全参数", f"{spec.batch_size}×{spec.length}"]
                     row += ["开" if checkpointing else "", f"{expected:,.0f}", f"{measured:,.0f}"]
                     table.rows.append([*row, f"{expected / measured - 1:+.1%}"])
+                    table.expect(dry_run or abs(expected / measured - 1) < 0.12, f"{row}：差得太多")
     return [table]
 
 
@@ -441,9 +470,10 @@ def speed(dry_run: bool) -> list[Table]:
         specs = [replace(case, contender=name) for case in cases]
         missing = [library for library in CONTENDERS[name].libraries if find_spec(library) is None]
         nothing: list[Any] = [None] * len(specs)
+        problem: str | None
         left = deadline - time.monotonic()
         if missing or left < 30:
-            results, problem = nothing, f"没有装 {missing[0]}" if missing else "没有时间了"
+            results, problem = nothing, (f"没有装 {missing[0]}" if missing else "没有时间了")
         else:
             results, problem = run_all(specs, timeout=left)
         if problem:
@@ -482,6 +512,41 @@ def _speed_cells(case: Spec, result: dict[str, Any]) -> Row:
     return [f"{speed:,.0f}（{spread}）", f"{result['peak_memory_mb']:,.0f}", share]
 
 
+def loss_chunks(dry_run: bool) -> list[Table]:
+    """分块的损失，一次展开多少行最快（``finetuning.loss.chunk_size``）。"""
+    import torch
+
+    from finetuning.device import peak_memory_mb
+    from finetuning.loss import chunked_causal_lm_loss
+
+    device = device_name(dry_run)
+    rows, vocab_size = (64, 500) if dry_run else (4352, 151_936)
+    torch.manual_seed(0)
+    logits = torch.randn(1, rows, vocab_size, device=device, dtype=torch.bfloat16)
+    labels = torch.randint(vocab_size, (1, rows), device=device)
+    table = Table(
+        f"损失的前向加反向，{rows:,} 个位置，词表 {vocab_size:,}，bf16", ["一次几行", "毫秒", "另占的显存峰值，MB"], []
+    )
+    for chunk in (8, 27, 110, 440, rows - 1):
+        seconds = []
+        for _ in range(2 if dry_run else 6):
+            leaf = logits.clone().requires_grad_()
+            if not dry_run:
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+            before = 0.0 if dry_run else torch.cuda.memory_allocated() / 1e6
+            started = time.perf_counter()
+            chunked_causal_lm_loss(
+                leaf * 1, labels, vocab_size, shift_labels=labels, chunk=chunk * vocab_size
+            ).backward()
+            if not dry_run:
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+        used = 0.0 if dry_run else peak_memory_mb(torch.device(device)) - before
+        table.rows.append([chunk, f"{1000 * min(seconds[1:]):.1f}", f"{used:,.0f}"])
+    return [table]
+
+
 PARTS: dict[str, Callable[[bool], list[Table]]] = {
     "equality": equality,
     "shapes": shapes,
@@ -491,4 +556,5 @@ PARTS: dict[str, Callable[[bool], list[Table]]] = {
     "resume": resume,
     "memory": memory,
     "speed": speed,
+    "loss_chunks": loss_chunks,
 }

@@ -63,7 +63,8 @@ def load(name: str, device: str = "cpu", **changes: Any) -> PreTrainedModel:
         changes: 要改的形状，如 ``vocab_size=8192``；只用于 ``SHAPES`` 里的。
     """
     if name not in SHAPES:
-        return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32).to(device)
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+        return model.to(device)
     torch.manual_seed(0)
     # 公开的模型大多以 bf16 发布，读入以后再转成 fp32；随机的权重也舍入到 bf16。
     with torch.device(device):  # 显卡上造得快：十七亿个随机数，CPU 上要几十秒

@@ -88,7 +88,7 @@ def per_document_attention(
         and is_ampere_or_newer()
     ):
         query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))  # (T, heads, head_dim)
-        options = {}
+        options: dict[str, Any] = {}
         if (groups := query.shape[1] // key.shape[1]) > 1:
             if "enable_gqa" in _VARLEN_OPTIONS:
                 options["enable_gqa"] = True

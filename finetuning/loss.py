@@ -12,7 +12,7 @@ def chunk_size(device: str) -> int:
     """一次展开多少个分数，``device`` 是 ``cpu``、``cuda`` 等。
 
     CPU 上 fp32 是 4 MB，大致放得进缓存；显卡上启动一个算子要几微秒，块太小了时间都花在启动上，
-    所以是 16 MB（照此推算，没有在显卡上量过）。
+    所以是 16 MB（照此推算，没有在显卡上比过几种大小；`benchmarks.gpu` 的 `loss_chunks` 部分就是量这个的）。
     """
     return 2**20 if device == "cpu" else 2**22
 
