@@ -5,6 +5,10 @@
     uv run python data_solution.py
 """
 
+import self_check
+
+self_check.guard("data", __name__)  # 直接运行时，其余的在另一个进程里装入、检查：卡住了也能停下
+
 import os
 from array import array
 from collections.abc import Iterable
@@ -133,7 +137,5 @@ class SFTDataset:
 
 if __name__ == "__main__":
     import sys
-
-    import self_check
 
     self_check.main("data", sys.modules[__name__])

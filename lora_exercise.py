@@ -8,6 +8,10 @@
 论文：Hu 等，LoRA: Low-Rank Adaptation of Large Language Models，https://arxiv.org/abs/2106.09685
 """
 
+import self_check
+
+self_check.guard("lora", __name__)  # 直接运行时，其余的在另一个进程里装入、检查：卡住了也能停下
+
 import copy
 from collections.abc import Iterable, Mapping
 
@@ -151,7 +155,5 @@ def _is_lora(parameter_name: str) -> bool:
 
 if __name__ == "__main__":
     import sys
-
-    import self_check
 
     self_check.main("lora", sys.modules[__name__])

@@ -1,6 +1,8 @@
 """设备和精度：这台机器有什么，用什么最快，用了多少内存。"""
 
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -64,6 +66,10 @@ def peak_memory_mb(device: torch.device) -> float:
         import psutil
 
         return psutil.Process().memory_info().peak_wset / 1e6
+    with suppress(OSError, StopIteration):
+        # Linux 的 getrusage 在启动新程序以后不清零：由别的程序（notebook、测试）启动时，报的是它的峰值。
+        lines = Path("/proc/self/status").read_text("ascii").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,13 +1,19 @@
 """练习的自检：认出学习者犯的是哪一种错误。
 
-命令行（``python data_exercise.py``）、notebook 和测试用的是同样的检查::
+命令行（``python data_exercise.py``）、notebook、批改一个班的（``python -m self_check.grade``）和测试用的是同样的检查::
 
     import self_check
     self_check.check_data(SFTDataset)        # 打印报告，返回有没有通过
     self_check.check_lora(lora_exercise)
+    self_check.check_file("data", "data_exercise.py")   # 在另一个进程里：卡住了也能停下
 """
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
+
+_being_checked = False  # 这个进程正在装入一个练习文件，要检查它
 
 
 def check_data(subject: Any) -> bool:
@@ -34,6 +40,26 @@ def check_lora(subject: Any) -> bool:
     return check(LORA, subject)
 
 
+def check_file(todo: str, path: str | os.PathLike[str]) -> bool:
+    """在另一个进程里检查一个文件（以磁盘上存好的为准），打印报告；返回值同 :func:`check_data`。"""
+    from self_check.cli import check_and_print
+
+    return check_and_print(todo, Path(path))
+
+
+def guard(todo: str, name: str) -> None:
+    """放在练习文件的开头：直接运行它时，文件的其余部分在另一个进程里装入、检查。
+
+    这样，文件里的代码卡住了、提前退出了、把整个进程弄没了，也说得出来。
+
+    Args:
+        todo: 同 :func:`main`。
+        name: 练习文件的 ``__name__``。
+    """
+    if name == "__main__":
+        main(todo, sys.modules[name])
+
+
 def main(todo: str, module: Any) -> None:
     """练习文件的命令行。
 
@@ -44,6 +70,8 @@ def main(todo: str, module: Any) -> None:
     Raises:
         SystemExit: 退出码 0 全部通过，1 没有通过，2 命令写错了。
     """
+    if _being_checked:  # 这就是检查它的进程：装入完了，由 worker 来检查
+        return
     from self_check.cli import run
 
-    run(todo, module)
+    run(todo, Path(module.__file__))

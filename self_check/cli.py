@@ -3,17 +3,18 @@
 import difflib
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from self_check.exercise import Exercise
-from self_check.rendering import render, render_json
+from self_check.exercise import Exercise, load_exercise
+from self_check.rendering import fold, render, render_json
+from self_check.report import Report
 from self_check.runner import run_suite
-from self_check.sandbox import SetupError
+from self_check.sandbox import SetupError, debugger_attached
+from self_check.supervisor import check_file
 
 _HELP = """\
 检查你写的代码，说出错在哪里。
@@ -39,42 +40,47 @@ def check(exercise: Exercise, subject: Any) -> bool:
     return report.passed
 
 
-def run(todo: str, module: Any) -> NoReturn:
+def check_and_print(todo: str, path: Path) -> bool:
+    """见 :func:`self_check.check_file`。"""
+    report = check_file(todo, path)
+    print(render(load_exercise(todo), report, color=_use_color()))
+    return report.passed
+
+
+def run(todo: str, path: Path) -> NoReturn:
     """见 :func:`self_check.main`。"""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # Windows 的某些控制台编码不了的字符写成 ?，不要中断
-    path = Path(module.__file__)
     option = _parse(sys.argv[1:])
     if option == "--help":
         print(_HELP.format(name=path.name))
         raise SystemExit(0)
-    if option == "--watch":
-        _watch(path)
-    exercise = _load(todo)
     if option == "--hint":
-        print(_next_hint(todo, exercise))
+        print(_next_hint(todo, load_exercise(todo)))
         raise SystemExit(0)
     try:
-        report = run_suite(exercise, module)
+        if option == "--watch":
+            _watch(todo, path)
+        report = _check_here(todo, path) if debugger_attached() else check_file(todo, path)
     except SetupError as error:
         print(f"自检跑不起来：{error}", file=sys.stderr)
+        if option == "--json":
+            print(json.dumps({"passed": False, "diagnosis": "setup_error", "delegates": False, "checks": []}))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("检查被中断了。", file=sys.stderr)
         raise SystemExit(130) from None
-    print(render_json(report) if option == "--json" else render(exercise, report, color=_use_color()))
+    text = render_json(report) if option == "--json" else render(load_exercise(todo), report, color=_use_color())
+    print(text)
     raise SystemExit(0 if report.passed else 1)
 
 
-def _load(todo: str) -> Exercise:
-    if todo == "data":
-        from self_check.data import DATA
+def _check_here(todo: str, path: Path) -> Report:
+    """正在调试（例如 VS Code 里按 F5）：就在这个进程里检查，断点才停得下来。"""
+    from self_check.worker import check as check_in_this_process
 
-        return DATA
-    from self_check.lora import LORA
-
-    return LORA
+    return check_in_this_process(load_exercise(todo), path.resolve())
 
 
 def _parse(arguments: Sequence[str]) -> str | None:
@@ -113,7 +119,7 @@ def _next_hint(todo: str, exercise: Exercise) -> str:
         _HINT_STATE.write_text(json.dumps({**state, todo: shown}), encoding="utf-8")
     except OSError:
         pass  # 只读的目录：每次都从第一条看起
-    parts = [f"提示 {number}/{total}\n{hint}" for number, hint in enumerate(exercise.hints[:shown], 1)]
+    parts = [f"提示 {number}/{total}\n{fold(hint)}" for number, hint in enumerate(exercise.hints[:shown], 1)]
     ending = (
         "再运行一次 --hint，看下一条。"
         if shown < total
@@ -122,8 +128,8 @@ def _next_hint(todo: str, exercise: Exercise) -> str:
     return "\n\n".join([exercise.title, *parts, ending])
 
 
-def _watch(path: Path) -> NoReturn:
-    """文件每次保存后，在新的进程里检查一次。"""
+def _watch(todo: str, path: Path) -> NoReturn:
+    """文件每次保存后检查一次。"""
     checked = None
     try:
         while True:
@@ -131,29 +137,23 @@ def _watch(path: Path) -> NoReturn:
             if changed is not None and changed != checked:
                 checked = changed
                 print(f"\n{'─' * 20} {time.strftime('%H:%M:%S')} {path.name}", flush=True)
-                _check_in_new_process(path)
+                try:
+                    check_and_print(todo, path)
+                except SetupError as error:
+                    print(f"自检跑不起来：{error}")
                 print("（保存后会再检查；Ctrl-C 结束）", flush=True)
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         raise SystemExit(0) from None
 
 
-def _modified(path: Path) -> int | None:
-    """上次保存的时刻；有的编辑器保存时先删掉旧文件，这时是 None。"""
+def _modified(path: Path) -> tuple[int, int] | None:
+    """上次保存的时刻和大小；有的编辑器保存时先删掉旧文件，这时是 None。"""
     try:
-        return path.stat().st_mtime_ns
+        status = path.stat()
     except OSError:
         return None
-
-
-def _check_in_new_process(path: Path) -> None:
-    try:
-        compile(path.read_bytes(), str(path), "exec")
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or "?"
-        print(f"{path.name} 第 {line} 行有语法错误（{getattr(error, 'msg', error)}），改好再保存。", flush=True)
-        return
-    subprocess.run([sys.executable, str(path)], check=False)
+    return status.st_mtime_ns, status.st_size
 
 
 def _use_color() -> bool:

@@ -5,6 +5,7 @@ from self_check.data_trials import Learner
 from self_check.exercise import Exercise
 
 DATA = Exercise(
+    todo="data",
     title="TODO 1：标签掩码（label masking）",
     prepare=Learner,
     checks=build_checks(),

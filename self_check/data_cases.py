@@ -3,6 +3,7 @@
 这里自己把对话写成 ChatML，不用 ``finetuning`` 里的实现：两边独立写出、结果相同，才说明两边都对。
 """
 
+import random
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -59,8 +60,38 @@ INJECTED = [
         assistant(f"{END} 表示一条消息结束，{START} 表示开始。"),
     ],
 ]
+# 九轮，十九条消息。
+MANY_TURNS = [
+    system("你是一个有帮助的助手。"),
+    *(message for n in range(1, 10) for message in (user(f"{n} 加 {n} 等于几？"), assistant(f"等于 {2 * n}。"))),
+]
+NEWLINES = [
+    [user("\n\n你好\n\n"), assistant("\n你好，\n\n有什么可以帮你？\n")],
+    [user("第一行\r\n第二行"), assistant("好的：\r\n1. 第一行\r\n2. 第二行\r\n")],
+    [user("今天天气怎么样？\n"), assistant("\n\n今天天气晴朗。"), user("谢谢。"), assistant("不客气。\n\n再见！")],
+]
 _LONG_ANSWER = "今天天气晴朗，" * 90 + "适合出去走走。"  # 六百多个字
 LONG = [user("请说一段很长的话。"), assistant(_LONG_ANSWER), user("再说一遍。"), assistant("好的。")]
+
+
+VERY_LONG = [user("请背一篇很长的文章。"), assistant(_LONG_ANSWER * 3), user("好。"), assistant("谢谢。")]
+
+_PIECES = (
+    "今天", "天气", "晴朗", "北京", "你好", "hello", "Hello", "user", "assistant", "system", "三", "2024", "🙂", "，",
+    "。", "？", " ", "  ", "\n", "\n\n", "\r\n", "\t", "a", "é", "「", "-100", "I", "1+1=2", "你是谁", "我不知道",
+)  # fmt: skip
+
+
+def random_conversation(rng: random.Random) -> Conversation:
+    """随便的一段对话：几轮、有没有 system、内容是什么都是随机的；回答至少有一个看得见的字。"""
+
+    def content(least: int) -> str:
+        return "".join(rng.choice(_PIECES) for _ in range(rng.randint(least, 9)))
+
+    conversation = [system(content(0))] if rng.random() < 0.4 else []
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+        conversation += [user(content(0)), assistant(content(0) + rng.choice("一二三好是不") + content(0))]
+    return conversation
 
 
 class Token(NamedTuple):
@@ -89,6 +120,7 @@ class Case:
     tokenizer: NamedTokenizer
     conversation: Conversation
     max_length: int = 512
+    seed: int | None = None  # 随机的对话：由哪个种子来的
 
     @cached_property
     def tokens(self) -> list[Token]:

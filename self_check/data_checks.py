@@ -28,6 +28,7 @@ from self_check.data_list_checks import (
     check_lists_are_separate,
     check_return_type,
 )
+from self_check.data_signature import check_signature
 from self_check.data_trials import Learner, Trial
 from self_check.data_truncation import check_truncation
 from self_check.exercise import Check
@@ -76,10 +77,14 @@ def build_checks(trial_checks: Sequence[tuple[str, TrialCheck]] = TRIAL_CHECKS) 
         return first_error(learner.truncated) if has_wrong_type else check_truncation(learner)
 
     return (
+        ("_format_conversation(self, conversation) 调用得了", check_signature),
         *((name, on_plain(check)) for name, check in trial_checks),
-        ("特别的内容：重复的话、空白、空的问题", lambda learner: first_error(learner.special)),
+        ("特别的内容：重复的话、空白、换行、很多轮", lambda learner: first_error(learner.special)),
         ("另一个分词器：一个词一个 token，没有 BOS", lambda learner: first_error(learner.words)),
-        ("再一个分词器：一个字节一个 token", lambda learner: first_error(learner.bytes)),
+        ("另一个分词器：一个字节一个 token", lambda learner: first_error(learner.bytes)),
+        ("另一个分词器：定义了 BOS 但不加，两个换行一个 token", lambda learner: first_error(learner.unadded_bos)),
+        ("另一个分词器：一个换行两个 token", lambda learner: first_error(learner.two_token_newline)),
         ("太长的对话", on_truncated),
+        ("随机的对话", lambda learner: first_error(learner.random)),
         ("内容里写的 <|im_end|> 只是文字", lambda learner: first_error(learner.injected)),
     )

@@ -2,30 +2,49 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from self_check.data_cases import IGNORE_INDEX, Token
+from self_check.data_cases import IGNORE_INDEX, Case, Token
 from self_check.data_drawing import diagnose, draw_difference
-from self_check.data_tokenizers import END, START
+from self_check.data_tokenizers import END, START, base_tokenizer
 from self_check.data_trials import Trial
 from self_check.report import Diagnosis
 
 
 def check_input_ids(trials: Sequence[Trial]) -> Diagnosis | None:
     """input_ids 是完整的 ChatML。"""
-    for trial in trials:
-        if trial.lists is None:
-            continue
-        ids = trial.lists[0][trial.has_bos :]
-        expected = trial.case.tokens
-        if ids == [token.id for token in expected]:
-            continue
+    wrong = [(trial, ids) for trial in trials if (ids := _ids_without_bos(trial)) not in (None, _expected(trial))]
+    for trial, ids in wrong:
+        assert ids is not None
         return diagnose(
             trial,
             "wrong_input_ids",
             draw_difference(trial, ids),
-            _ids_problem(trial, ids) + "训练时的 input_ids 与聊天时的格式不一样，模型学到的就用不上。",
+            (_same_omission_everywhere(wrong) or _ids_problem(trial, ids))
+            + "训练时的 input_ids 与聊天时的格式不一样，模型学到的就用不上。",
             "对照文档字符串里的例子，看少了、多了或写错了哪一段；拼好后可以用 self.tokenizer.decode(input_ids) 看看。",
         )
     return None
+
+
+def _ids_without_bos(trial: Trial) -> list[int] | None:
+    return None if trial.lists is None else trial.lists[0][len(trial.case.tokenizer.bos) * trial.has_bos :]
+
+
+def _expected(trial: Trial) -> list[int]:
+    return [token.id for token in trial.case.tokens]
+
+
+def _same_omission_everywhere(wrong: Sequence[tuple[Trial, list[int] | None]]) -> str:
+    """每一段不对的对话，漏掉的都是同样的东西：漏了什么。只看一段会看错，例如只有一问一答时，最后一条就是唯一的回答。"""
+    for problem, keep in _OMISSIONS:
+        if all(_keeps_only(trial, ids, keep) for trial, ids in wrong):
+            return problem
+    return ""
+
+
+def _keeps_only(trial: Trial, ids: list[int] | None, keep: Callable[[Token, int, int], bool]) -> bool:
+    tokens = trial.case.tokens
+    last, first_answer = tokens[-1].message, trial.answers()[0]
+    return ids == [token.id for token in tokens if keep(token, last, first_answer)]
 
 
 def _ids_problem(trial: Trial, ids: list[int]) -> str:
@@ -33,13 +52,13 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
     tokenizer, tokens = trial.case.tokenizer, trial.case.tokens
     names = dict(trial.case.tokenizer.special_tokens)
     eos = tokenizer.id(names["eos_token"])
-    full = [token.id for token in tokens]
-    last = tokens[-1].message
-    first_answer = trial.answers()[0]
+    full = _expected(trial)
     if not ids:
         return "input_ids 是空的。"
     if IGNORE_INDEX in ids:
         return "input_ids 里出现了 -100：不学的位置只在 labels 里写 -100，input_ids 要保持完整，模型要看着问题回答。"
+    if found := _wrong_tokenizer(trial, ids) or _merged(trial, ids):
+        return found
     if any(marker in message["content"] for marker in (START, END) for message in trial.case.conversation):
         return (
             "内容里写的 <|im_end|> 或 <|im_start|> 变成了真的标记：多半是把整段对话拼成一个字符串再分词。"
@@ -48,7 +67,7 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
             "或 self.tokenizer(content, add_special_tokens=False, split_special_tokens=True)。"
         )
     for problem, keep in _OMISSIONS:
-        if ids == [token.id for token in tokens if keep(token, last, first_answer)]:
+        if _keeps_only(trial, ids, keep):
             return problem
     replaced = [eos if token.kind == "end" else token.id for token in tokens]
     if eos != tokenizer.id(END) and ids == replaced:
@@ -58,7 +77,9 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
         pad = tokenizer.id(names["pad_token"])
         if len(extra) > 1 and set(extra) == {pad}:
             return "末尾补上了填充（padding）。填充是组成批次时的事，这里返回对话本来的长度。"
-        if extra == full[: len(extra)] and tokens[0].role != "assistant" and extra[:1] == full[:1] and len(extra) > 3:
+        if extra == full[: len(extra)] and len(extra) > 3:
+            if trial.is_first:
+                return "后面又接了一遍：同样的内容写了两次，看看有没有多一层循环。"
             return "后面又接了一遍：变量多半没有在每次调用时清空（例如存在 self 上，或写成了默认参数）。"
         if extra[0] == tokenizer.id(START):
             return "末尾多了一个没有内容的 assistant 角色头（add_generation_prompt）：那是推理时才加的。"
@@ -69,7 +90,15 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
             "（整段对话最前面的 BOS 由 __init__ 补上，不用管。）"
         )
     if len(ids) > len(full) and ids[-len(full) :] == full:
-        return "前面多了别的 token：多半是上一次调用留下的（变量存在 self 上，或写成了默认参数），或多加了 BOS。"
+        extra = ids[: -len(full)]
+        if names.get("bos_token") and extra == [tokenizer.id(names["bos_token"])]:
+            return (
+                "最前面多了 BOS：这个分词器定义了 BOS，编码时自己却从不加它，推理时也没有。"
+                "要不要 BOS 由 __init__ 来定（self.chatml.bos），这里不用管。"
+            )
+        if trial.is_first:
+            return "前面多了别的 token：看看拼第一条消息之前，往列表里放了什么。"
+        return "前面多了别的 token：多半是上一次调用留下的（变量存在 self 上，或写成了默认参数）。"
     if tokenizer.id(START) not in ids or tokenizer.id(END) not in ids:
         return "里面没有 <|im_start|> 或 <|im_end|> 这两个标记的 id：它们可能被漏掉了，或被当作普通文字拆开了。"
     stripped = [t for message in _messages(trial, strip=True) for t in message]
@@ -96,6 +125,14 @@ _OMISSIONS: tuple[tuple[str, Callable[[Token, int, int], bool]], ...] = (
         lambda t, last, first: not (t.kind == "end" and t.role == "assistant"),
     ),
     ("少了角色头 <|im_start|>role\\n：模型分不出是谁在说话。", lambda t, last, first: t.kind != "header"),
+    (
+        "只有最后一条消息：input_ids 和 labels 多半是在循环里面创建的，每一条消息都把前面的清空了。",
+        lambda t, last, first: t.message == last,
+    ),
+    (
+        "只有第一条消息：return 多半缩进到了循环里面，处理完第一条就返回了。",
+        lambda t, last, first: t.message == 0,
+    ),
     ("只有各条消息的内容，没有 ChatML 的标记。", lambda t, last, first: t.kind == "content"),
     ("只有 assistant 的消息：模型要看着问题才能回答。", lambda t, last, first: t.role == "assistant"),
     ("只有回答，没有问题：模型要看着问题才能回答。", lambda t, last, first: t.trained),
@@ -108,6 +145,52 @@ _OMISSIONS: tuple[tuple[str, Callable[[Token, int, int], bool]], ...] = (
         lambda t, last, first: t.message >= last - 1,
     ),
 )  # fmt: skip
+
+
+def _wrong_tokenizer(trial: Trial, ids: list[int]) -> str:
+    """用的是项目自带的分词器，或它的标记的 id，而不是交给 SFTDataset 的那一个。"""
+    named, base = trial.case.tokenizer, base_tokenizer()
+    if named is base:
+        return ""
+    other = [token.id for token in Case(base, trial.case.conversation).tokens]
+    if ids[-len(other) :] == other and len(ids) - len(other) <= len(base.bos):
+        return (
+            "这些 id 是项目自带的分词器给的，不是这个数据集的 self.tokenizer：换一个模型，id 就全错了。"
+            "要用 self.tokenizer 或 self.chatml，不要另外读一个。"
+        )
+    markers = {named.id(START): base.id(START), named.id(END): base.id(END)}
+    if ids == [markers.get(token.id, token.id) for token in trial.case.tokens]:
+        return (
+            "标记的 id 写死了：<|im_start|>、<|im_end|> 的 id 每个分词器都不同，"
+            "要用 self.tokenizer.convert_tokens_to_ids 来查，或者用 self.chatml.segments 给的。"
+        )
+    return ""
+
+
+def _merged(trial: Trial, ids: list[int]) -> str:
+    """几段文字连在一起分词，边界两边的合成了一个 token。"""
+    named, conversation = trial.case.tokenizer, trial.case.conversation
+    named.backend.encode_special_tokens = False
+    text = "".join(f"{START}{message['role']}\n{message['content']}{END}\n" for message in conversation)
+    if ids == named.backend.encode(text, add_special_tokens=False).ids and text.count(END) == len(conversation):
+        return "整段对话拼成一个字符串再分词：" + _MERGED + "而且，用户在内容里写的标记会变成真的（注入）。"
+    jointly = [
+        token
+        for message in conversation
+        for token in (
+            named.id(START),
+            *named.encode(f"{message['role']}\n{message['content']}"),
+            named.id(END),
+            *named.encode("\n"),
+        )
+    ]
+    return "角色头和内容连在一起分词：" + _MERGED if ids == jointly else ""
+
+
+_MERGED = (
+    "内容以换行开头时，它与角色头的换行合成了一个 token。聊天时，角色头是程序写好的，模型从它后面开始说，"
+    "永远见不到这样的 token。角色头和内容要分开编码（self.chatml.segments 就是这样）。"
+)
 
 
 def _messages(trial: Trial, strip: bool) -> Iterable[list[int]]:

@@ -30,12 +30,8 @@ def check_something_is_trained(trials: Sequence[Trial]) -> Diagnosis | None:
     usable = [trial for trial in trials if trial.positions]
     if not usable or any(p.state != "masked" for trial in usable for p in trial.positions):
         return None
-    return _everything_masked(usable[0])
-
-
-def _everything_masked(trial: Trial) -> Diagnosis:
     return diagnose_labels(
-        trial,
+        usable[0],
         "everything_masked",
         lambda p: p.token.trained,
         "标签全是 -100，没有一个 token 在学：损失没有东西可平均，是 NaN 或 0，模型一点也不会变。多半是判断“是不是回答”"
@@ -46,23 +42,23 @@ def _everything_masked(trial: Trial) -> Diagnosis:
 
 def check_ignore_value(trials: Sequence[Trial]) -> Diagnosis | None:
     """不学的位置用 -100。"""
-    for trial in trials:
-        others = [position for position in trial.positions if position.state == "other"]
-        values = {position.label for position in others}
-        if len(values) != 1 or any(position.token.trained for position in others):
-            continue
-        value = values.pop()
-        names = dict(trial.case.tokenizer.special_tokens)
-        meaning = "，也就是 pad 的 id" if value == trial.case.tokenizer.id(names["pad_token"]) else ""
-        return diagnose_labels(
-            trial,
-            "wrong_ignore_value",
-            lambda p: p.state == "other",
-            f"不学的位置写的是 {value}{meaning}。交叉熵只跳过 -100（ignore_index）；{value} "
-            + ("不是合法的类别，训练会报错。" if value < 0 else "会被当作正确答案：模型在这些位置学着输出它。"),
-            "用文件开头的 IGNORE_INDEX，不要自己写数字。",
-        )
-    return None
+    usable = [trial for trial in trials if any(p.state == "other" for p in trial.positions)]
+    others = [p for trial in usable for p in trial.positions if p.state == "other"]
+    values = {p.label for p in others}
+    # 一两处也可能是别的错误碰巧如此：要好几段对话里都是同一个值，而且都不在该学的地方。
+    if len(values) != 1 or len(usable) < 2 or len(others) < 4 or any(p.token.trained for p in others):
+        return None
+    trial, value = usable[0], values.pop()
+    names = dict(trial.case.tokenizer.special_tokens)
+    meaning = "，也就是 pad 的 id" if value == trial.case.tokenizer.id(names["pad_token"]) else ""
+    return diagnose_labels(
+        trial,
+        "wrong_ignore_value",
+        lambda p: p.state == "other",
+        f"不学的位置写的是 {value}{meaning}。交叉熵只跳过 -100（ignore_index）；{value} "
+        + ("不是合法的类别，训练会报错。" if value < 0 else "会被当作正确答案：模型在这些位置学着输出它。"),
+        "用文件开头的 IGNORE_INDEX，不要自己写数字。",
+    )
 
 
 def check_user_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
@@ -134,7 +130,7 @@ def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
         "header_trained",
         lambda p: p.token.kind == "header" and p.state == "trained",
         "角色头 <|im_start|>role\\n（或它的一部分）也在学。聊天时，角色头由程序写好再交给模型，不用它说；"
-        "学了它，模型答完一句会自己再开一轮。可能是把整条消息都当成了回答，"
+        "学它，损失里就混进了模型用不着会的东西。可能是把整条消息都当成了回答，"
         "也可能是开头的位置算错了：角色头有几个 token，要看分词器，不能写死。",
         "回答从角色头的换行之后开始。",
     )
@@ -143,12 +139,26 @@ def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
 def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
     """assistant 的 <|im_end|> 要学。"""
 
-    def wrong(p: Position) -> bool:
+    def is_masked_end(p: Position) -> bool:
         return p.token.kind == "end" and p.token.role == "assistant" and p.state == "masked"
 
-    trial = _first_with(trials, wrong)
-    if trial is None:
+    # 回答的内容也没有（全）学的，不是“漏了结束标记”，由别的检查去说。
+    found = next(
+        (
+            (trial, complete)
+            for trial in trials
+            if (complete := trial.complete_answers())
+            and any(is_masked_end(p) and p.token.message in complete for p in trial.positions)
+        ),
+        None,
+    )
+    if found is None:
         return None
+    trial, answers = found
+
+    def wrong(p: Position) -> bool:
+        return is_masked_end(p) and p.token.message in answers
+
     names = dict(trial.case.tokenizer.special_tokens)
     if names["pad_token"] == END and len({p.state for p in trial.positions if p.token.trained}) > 1:
         likely = (
@@ -166,34 +176,42 @@ def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
 
 
 def check_first_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
-    """回答的第一个 token 要学。"""
+    """回答的第一个 token 要学。
 
-    def wrong(p: Position) -> bool:
-        return p.token.kind == "content" and p.token.trained and p.token.offset == 0 and p.state == "masked"
+    每个回答都少了开头的同样几个才算；有的少、有的不少，是看了 token 的内容，由 :func:`check_labels` 去说。
+    """
+    answers = [(trial, content) for trial in trials for content in trial.answer_contents()]
+    most = max((_masked_at_the_start(content) for _, content in answers), default=0)
+    if not most or not all(
+        all(p.state == ("masked" if p.token.offset < most else "trained") for p in content) for _, content in answers
+    ):
+        return None
+    which = "第一个 token" if most == 1 else f"前 {most} 个 token"
+    return diagnose_labels(
+        next(trial for trial, content in answers if _masked_at_the_start(content)),
+        "first_token_masked",
+        lambda p: p.token.kind == "content" and p.token.trained and p.token.offset < most,
+        f"回答的{which}没有学。多半是开头的位置多算了。模型看完角色头，要输出的正是它；"
+        "没有学过，第一个字就是乱猜的，后面也跟着错。",
+        "检查开头的位置：labels 不错开，不需要 +1；角色头有几个 token，要看分词器。",
+    )
 
-    for trial in trials:
-        messages = {p.token.message for p in trial.positions if wrong(p)}
-        trained = {p.token.message for p in trial.positions if p.token.kind == "content" and p.state == "trained"}
-        if messages & trained:
-            return diagnose_labels(
-                trial,
-                "first_token_masked",
-                wrong,
-                "回答的第一个 token 没有学。多半是开头的位置多算了一个。模型看完角色头，要输出的正是它；"
-                "没有学过，第一个字就是乱猜的，后面也跟着错。",
-                "检查开头的位置：labels 不错开，不需要 +1。",
-            )
-    return None
+
+def _masked_at_the_start(content: list[Position]) -> int:
+    """开头有几个 token 没有学；整个没有学的是 0，那是另一回事。"""
+    states = [p.state for p in content]
+    return states.index("trained") if "trained" in states else 0
 
 
 def check_foreign_end_tokens_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
     """user 和 system 的 <|im_end|> 不学。"""
+    if any(trial.positions and len(trial.complete_answers()) < len(trial.answers()) for trial in trials):
+        return None  # 连回答也没有学全，要紧的是那个，由 check_labels 去说
     return _label_check(
         trials,
         "foreign_end_token_trained",
         lambda p: p.token.kind == "end" and p.token.role != "assistant" and p.state == "trained",
-        "user 或 system 的 <|im_end|> 也在学。那是别人说完了，不由模型输出；学了它，模型会替别人"
-        "判断问题什么时候完。"
+        "user 或 system 的 <|im_end|> 也在学。那是别人说完了，不由模型输出；它用不着会。"
         "多半是见到 <|im_end|> 就学，没有看它属于谁。",
         "<|im_end|> 学不学，与它结束的那条消息的 role 有关。",
     )
@@ -215,8 +233,6 @@ def check_labels(trials: Sequence[Trial]) -> Diagnosis | None:
     """每个 token 的标签都对。"""
     for trial in trials:
         positions = trial.positions
-        if positions and all(position.state == "masked" for position in positions):
-            return _everything_masked(trial)
         if trial.has_bos and positions and trial.lists is not None and trial.lists[1][0] != IGNORE_INDEX:
             return diagnose(
                 trial,
@@ -239,11 +255,33 @@ def check_labels(trials: Sequence[Trial]) -> Diagnosis | None:
                 "要学的位置，标签就是 id 本身；多半是两个列表错位了。"
             )
         else:
-            likely = (
-                "回答里有一部分没有学，或者学了不该学的。多半是位置算错了，或者判断时看了 token 的内容而不是它属于谁。"
-            )
+            likely = _unlearnt_part(trial)
         return diagnose_labels(trial, "wrong_labels", lambda p: not p.is_right, likely, "从标着 ^ 的第一个位置想起。")
     return None
+
+
+def _unlearnt_part(trial: Trial) -> str:
+    """该学的没有学：是整个回答，还是后半段，还是零零散散的。"""
+    wrong = {p.token.message for p in trial.positions if not p.is_right}
+    whole = [number for number in wrong if number in trial.answers() and number not in trial.trained_answers()]
+    if whole and wrong == set(whole):
+        return (
+            f"有的回答一个 token 也没有学（第 {whole[0] + 1} 条消息），别的回答学了：判断的条件没有认出它。"
+            "常见的原因：正则表达式里的 . 不匹配换行（要 re.DOTALL），看了内容里有没有某个词，"
+            "按第几轮、按长短来挑，或者把重复的回答当作同一个。"
+        )
+    for number in sorted(wrong & set(trial.answers())):
+        states = [p.state for p in trial.positions if p.token.message == number and p.token.trained]
+        learnt = states.index("masked") if "masked" in states else len(states)
+        if 0 < learnt < len(states) - 1 and set(states[learnt:]) == {"masked"}:
+            return (
+                f"回答只学了前 {learnt} 个 token，后面的没有学（第 {number + 1} 条消息）。"
+                "常见的原因：遇到换行就停了，切片的长度写死了，或者按汉字的个数来数 token。"
+            )
+    return (
+        "回答里有一部分没有学，或者学了不该学的。多半是位置算错了，或者判断时看了 token 的内容（它是哪个字）"
+        "而不是它属于谁。"
+    )
 
 
 def _label_check(
@@ -263,6 +301,8 @@ def _turn_check(trials: Sequence[Trial], slug: str, which: int, likely: str, loo
 
 
 def _first_with(trials: Sequence[Trial], wrong: Callable[[Position], bool]) -> Trial | None:
+    """第一段有这种错的对话。标签里还有别的值的不算：那时，等于 id 的也许只是碰巧。"""
+    trials = [trial for trial in trials if all(p.state != "other" for p in trial.positions)]
     return next((trial for trial in trials if any(wrong(position) for position in trial.positions)), None)
 
 

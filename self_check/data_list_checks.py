@@ -107,36 +107,62 @@ def check_lists_are_separate(trials: Sequence[Trial]) -> Diagnosis | None:
 
 
 def check_labels_are_not_shifted(trials: Sequence[Trial]) -> Diagnosis | None:
-    """每个标签与它自己的 token 对齐，没有错开。"""
-    for trial in trials:
-        if trial.lists is None:
-            continue
-        ids, labels = trial.lists
-        offset = _offset(ids, labels)
-        full = [token.id for token in trial.case.tokens]
-        bos = list(trial.case.tokenizer.bos)
-        if len(ids) == len(labels) and offset is None and ids in (full[:-1], (bos + full)[:-1]):
-            # return input_ids[:-1], labels[1:]
-            offset = _offset([*ids, full[-1]], [*labels, IGNORE_INDEX])
-        if len(ids) != len(labels) or offset is None:
-            continue
-        tokenizer = trial.case.tokenizer.backend
-        examples = [
-            f"  input_ids[{i}] = {ids[i]}（{token_text(tokenizer, ids[i])}），"
-            f"labels[{i}] = {label}（{token_text(tokenizer, label)}）"
-            for i, label in enumerate(labels)
-            if label not in (IGNORE_INDEX, ids[i])
-        ]
-        direction = "后" if offset > 0 else "前"
-        return diagnose(
-            trial,
-            "labels_shifted",
-            f"标签错开了：每个标签是它{direction}面第 {abs(offset)} 个 token：\n" + "\n".join(examples[:5]),
-            "“用前面的 token 预测下一个”里的错开一位，由模型在计算损失时做。这里再错开，模型学的就是"
-            f"{'隔一个 token 去预测' if offset == 1 else '别的位置的 token'}，说出来的话会颠三倒四，损失却照样下降。",
-            "labels 要与 input_ids 逐个对齐：要学的位置上 labels[i] == input_ids[i]。",
-        )
+    """每个标签与它自己的 token 对齐，没有错开。
+
+    只有一个 token 的回答会有巧合，所以要好几段对话都错开同样多，才算。
+    """
+    found = [(trial, offset) for trial in trials if (offset := _trial_offset(trial))]
+    offsets = {offset for _, offset in found}
+    disagree = any(trial not in [one for one, _ in found] and _has_misplaced_labels(trial) for trial in trials)
+    if len(offsets) != 1 or disagree or sum(_learnt(trial) for trial, _ in found) < _ENOUGH_LABELS:
+        return None
+    trial, offset = found[0]
+    assert trial.lists is not None
+    ids, labels = trial.lists
+    tokenizer = trial.case.tokenizer.backend
+    examples = [
+        f"  input_ids[{i}] = {ids[i]}（{token_text(tokenizer, ids[i])}），"
+        f"labels[{i}] = {label}（{token_text(tokenizer, label)}）"
+        for i, label in enumerate(labels)
+        if label not in (IGNORE_INDEX, ids[i])
+    ]
+    direction = "后" if offset > 0 else "前"
+    return diagnose(
+        trial,
+        "labels_shifted",
+        f"标签错开了：每个标签是它{direction}面第 {abs(offset)} 个 token：\n" + "\n".join(examples[:5]),
+        "“用前面的 token 预测下一个”里的错开一位，由模型在计算损失时做。这里再错开，模型学的就是"
+        f"{'隔一个 token 去预测' if offset == 1 else '别的位置的 token'}，说出来的话会颠三倒四，损失却照样下降。",
+        "labels 要与 input_ids 逐个对齐：要学的位置上 labels[i] == input_ids[i]。",
+    )
+
+
+_ENOUGH_LABELS = 4
+
+
+def _trial_offset(trial: Trial) -> int | None:
+    """一段对话的标签整体错开了几位；input_ids 不对、没有错开，或长度不同时是 None。"""
+    if trial.lists is None or len(trial.lists[0]) != len(trial.lists[1]):
+        return None
+    ids, labels = trial.lists
+    full = [token.id for token in trial.case.tokens]
+    both = (full, list(trial.case.tokenizer.bos) + full)
+    if ids in both:
+        return _offset(ids, labels)
+    if ids in [whole[:-1] for whole in both]:  # return input_ids[:-1], labels[1:]
+        return _offset([*ids, full[-1]], [*labels, IGNORE_INDEX])
     return None
+
+
+def _learnt(trial: Trial) -> int:
+    return 0 if trial.lists is None else sum(label != IGNORE_INDEX for label in trial.lists[1])
+
+
+def _has_misplaced_labels(trial: Trial) -> bool:
+    """有的标签既不是 -100，也不是它那个位置的 id。"""
+    if trial.lists is None:
+        return False
+    return any(label not in (IGNORE_INDEX, token) for token, label in zip(*trial.lists, strict=False))
 
 
 def _offset(ids: list[int], labels: list[int]) -> int | None:
@@ -157,7 +183,13 @@ def check_lengths(trials: Sequence[Trial]) -> Diagnosis | None:
         if trial.lists is None or len(trial.lists[0]) == len(trial.lists[1]):
             continue
         ids, labels = trial.lists
-        if labels == ids[1:] or (labels and len(ids) == len(labels) + 1 and _offset(ids, [*labels, IGNORE_INDEX])):
+        bos = list(trial.case.tokenizer.bos)
+        right = [token.label for token in trial.case.tokens]
+        if bos and trial.has_bos and labels == right:
+            likely = "BOS 只加在了 input_ids 上，labels 没有相应地多一个 -100；也可以不管 BOS，__init__ 会补上。"
+        elif bos and labels in (bos + right, [IGNORE_INDEX] * len(bos) + right) and not trial.has_bos:
+            likely = "BOS 只加在了 labels 上，input_ids 没有；也可以不管 BOS，__init__ 会给两个列表都补上。"
+        elif labels == ids[1:] or (labels and len(ids) == len(labels) + 1 and _offset(ids, [*labels, IGNORE_INDEX])):
             likely = "labels 像是去掉了第一个 token。错开一位由模型自己做，这里不要错开。"
         elif labels and labels == [t.id for t in trial.case.tokens if t.trained][-len(labels) :]:
             likely = (

@@ -1,4 +1,4 @@
-"""TODO 1 用的三个分词器：自带的一个，和在代码里造的两个小的。"""
+"""TODO 1 用的几个分词器：自带的一个，和在代码里造的几个小的，各有一种真实的分词器会有的脾气。"""
 
 import json
 from collections.abc import Iterable
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from self_check.sandbox import SetupError
 from self_check.tokenizer import LightTokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
+_NEWLINE_PREFIX = "\v"
 _BASE_MODEL = Path(__file__).parents[1] / "base_model"
 
 
@@ -92,14 +93,49 @@ def byte_tokenizer() -> NamedTokenizer:
     )
 
 
+@cache
+def unadded_bos_tokenizer() -> NamedTokenizer:
+    """像 GPT-2、SmolLM2：定义了 BOS，自己却从不加上它；也像 Qwen：两个换行是一个 token。"""
+    backend = _byte_level(["assistant", "user", "system", "今天", "天气", "\n\n"])
+    special = ("<|endoftext|>", START, END)
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    names = ("bos_token", "eos_token", "pad_token")
+    return NamedTokenizer(
+        description="像 GPT-2 的（定义了 BOS，但自己不加；两个换行是一个 token）",
+        backend=backend,
+        special_tokens=tuple((name, "<|endoftext|>") for name in names),
+        chat_template=_chat_template(adds_bos=False),
+        bos=(),
+    )
+
+
+@cache
+def two_token_newline_tokenizer() -> NamedTokenizer:
+    """像 Llama 2：一个换行是两个 token，``<|im_end|>`` 后面的也是。"""
+    backend = _byte_level(["assistant", "user", "system", "今天", "天气"])
+    backend.normalizer = normalizers.Replace("\n", f"{_NEWLINE_PREFIX}\n")
+    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(_NEWLINE_PREFIX, "")])
+    special = ("</s>", "<pad>", START, END)
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return NamedTokenizer(
+        description="像 Llama 2 的（一个换行是两个 token）",
+        backend=backend,
+        special_tokens=(("eos_token", "</s>"), ("pad_token", "<pad>")),
+        chat_template=_chat_template(adds_bos=False),
+        bos=(),
+    )
+
+
 def _token_id(backend: Tokenizer, token: str) -> int:
     index = backend.token_to_id(token)
     assert index is not None, token
     return index
 
 
-def _chat_template() -> str:
-    return (_BASE_MODEL / "chat_template.jinja").read_text(encoding="utf-8")
+def _chat_template(adds_bos: bool = True) -> str:
+    """自带的模板；分词器自己不加 BOS 的，模板里也不写。"""
+    template = (_BASE_MODEL / "chat_template.jinja").read_text(encoding="utf-8")
+    return template if adds_bos else template.replace("{{- bos_token -}}\n", "")
 
 
 def _byte_level(words: Iterable[str]) -> Tokenizer:

@@ -3,9 +3,13 @@
 import copy
 import inspect
 import json
+import os
+import random
+import secrets
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,18 +17,31 @@ from self_check.data_cases import (
     IGNORE_INDEX,
     INJECTED,
     LONG,
+    MANY_TURNS,
+    NEWLINES,
     PLAIN,
     SINGLE,
     SPECIAL,
+    VERY_LONG,
     Case,
     Conversation,
     Token,
+    random_conversation,
 )
-from self_check.data_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
+from self_check.data_tokenizers import (
+    base_tokenizer,
+    byte_tokenizer,
+    two_token_newline_tokenizer,
+    unadded_bos_tokenizer,
+    word_tokenizer,
+)
 from self_check.runner import learner_file, look_at
 from self_check.sandbox import SetupError, calling
 from self_check.tokenizer import LightTokenizer
 from self_check.tokens import pad, shorten
+
+TOKENIZERS = (base_tokenizer, word_tokenizer, byte_tokenizer, unadded_bos_tokenizer, two_token_newline_tokenizer)
+_RANDOM_CONVERSATIONS = 6  # 每个分词器
 
 
 class Position(NamedTuple):
@@ -51,6 +68,7 @@ class Trial:
         called: 给人看的调用。
         result: 返回的东西，原样。
         after: 调用之后的对话，看有没有被改动。
+        is_first: 这个数据集的第一次调用。
         look: 学习者的代码在哪里。
     """
 
@@ -59,6 +77,7 @@ class Trial:
     result: Any
     after: list[dict[str, str]]
     look: str
+    is_first: bool = False
 
     @cached_property
     def lists(self) -> tuple[list[int], list[int]] | None:
@@ -96,6 +115,16 @@ class Trial:
         trained = {p.token.message for p in self.positions if p.token.trained and p.state == "trained"}
         return [number for number in self.answers() if number in trained]
 
+    def answer_contents(self) -> list[list[Position]]:
+        """每个回答的内容的各个 token；``input_ids`` 不对时是空的。"""
+        content = [p for p in self.positions if p.token.trained and p.token.kind == "content"]
+        return [list(group) for _, group in groupby(content, key=lambda p: p.token.message)]
+
+    def complete_answers(self) -> set[int]:
+        """内容的每个 token 都在学的 assistant 的消息的序号。"""
+        content = [p for p in self.positions if p.token.trained and p.token.kind == "content"]
+        return {p.token.message for p in content} - {p.token.message for p in content if p.state != "trained"}
+
 
 class Learner:
     """学习者的 ``SFTDataset``；各组结果用到时才去调用，只调用一次。"""
@@ -104,6 +133,7 @@ class Learner:
         self._subject = subject
         self._tokenizers: dict[str, LightTokenizer] = {}
         self._datasets: dict[tuple[str, int], Any] = {}
+        self._called_before = False
 
     @cached_property
     def dataset_class(self) -> type:
@@ -113,21 +143,27 @@ class Learner:
             SetupError: 类或它的方法不见了。
         """
         found: Any = self._subject if inspect.isclass(self._subject) else getattr(self._subject, "SFTDataset", None)
-        if not callable(getattr(found, "_format_conversation", None)):
+        if not inspect.isclass(found) or not hasattr(found, "_format_conversation"):
             raise SetupError(
                 "找不到 SFTDataset._format_conversation；类和方法的名字不要改，改过的请从参考答案里抄回那一行。"
             )
         return found
 
+    def method(self) -> Any:
+        """数据集上的 ``_format_conversation``，还没有调用。"""
+        with calling("SFTDataset(…, tokenizer)._format_conversation"):
+            return self._dataset(Case(base_tokenizer(), SINGLE))._format_conversation
+
     @cached_property
     def plain(self) -> list[Trial]:
-        """普通的对话，自带的分词器。"""
-        return [self._try(Case(base_tokenizer(), conversation)) for conversation in PLAIN]
+        """普通的对话，自带的分词器；第一段再来一遍，结果应当与头一遍相同。"""
+        return [self._try(Case(base_tokenizer(), conversation)) for conversation in [*PLAIN, PLAIN[0]]]
 
     @cached_property
     def special(self) -> list[Trial]:
-        """内容特别的对话，自带的分词器。"""
-        return [self._try(Case(base_tokenizer(), conversation)) for conversation in SPECIAL]
+        """内容特别的、轮数很多的对话，自带的分词器。"""
+        conversations = [*SPECIAL, *NEWLINES, MANY_TURNS]
+        return [self._try(Case(base_tokenizer(), conversation)) for conversation in conversations]
 
     @cached_property
     def words(self) -> list[Trial]:
@@ -138,6 +174,27 @@ class Learner:
     def bytes(self) -> list[Trial]:
         """一个字节一个 token 的分词器。"""
         return [self._try(Case(byte_tokenizer(), conversation)) for conversation in PLAIN]
+
+    @cached_property
+    def unadded_bos(self) -> list[Trial]:
+        """定义了 BOS、自己却不加的分词器；两个换行是一个 token。"""
+        return [self._try(Case(unadded_bos_tokenizer(), conversation)) for conversation in [*PLAIN, *NEWLINES]]
+
+    @cached_property
+    def two_token_newline(self) -> list[Trial]:
+        """一个换行是两个 token 的分词器。"""
+        return [self._try(Case(two_token_newline_tokenizer(), conversation)) for conversation in PLAIN]
+
+    @cached_property
+    def random(self) -> list[Trial]:
+        """随机的对话，各个分词器；种子写在诊断里。"""
+        seed = int(os.environ.get("SELF_CHECK_SEED") or secrets.randbelow(10**6))
+        rng = random.Random(seed)
+        return [
+            self._try(Case(tokenizer(), random_conversation(rng), seed=seed))
+            for tokenizer in TOKENIZERS
+            for _ in range(_RANDOM_CONVERSATIONS)
+        ]
 
     @cached_property
     def injected(self) -> list[Trial]:
@@ -155,6 +212,7 @@ class Learner:
             cases += [Case(tokenizer, PLAIN[2], second_answer + 2)]
             cases += [Case(tokenizer, PLAIN[2], len(turns) + len(tokenizer.bos))]
             cases += [Case(tokenizer, LONG, 512), Case(tokenizer, LONG, 1024), Case(tokenizer, SINGLE, 5)]
+            cases += [Case(tokenizer, VERY_LONG, 4096)]
         return [self._try(case) for case in cases]
 
     def first_item(self, case: Case) -> tuple[list[int], list[int]]:
@@ -167,7 +225,7 @@ class Learner:
     def look(self) -> str:
         """学习者的代码在哪里。"""
         function = self.dataset_class._format_conversation  # type: ignore[attr-defined]
-        code = getattr(function, "__code__", None)
+        code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
         return look_at(learner_file(self._subject), code.co_firstlineno if code else None)
 
     def _try(self, case: Case) -> Trial:
@@ -179,7 +237,8 @@ class Learner:
         if isinstance(result, tuple) and len(result) == 2 and all(isinstance(each, list) for each in result):
             ids = list(result[0])
             result = (ids, ids if result[1] is result[0] else list(result[1]))
-        return Trial(case, called, result, conversation, self.look)
+        is_first, self._called_before = not self._called_before, True
+        return Trial(case, called, result, conversation, self.look, is_first)
 
     def _dataset(self, case: Case) -> Any:
         """一个造好的 SFTDataset。
@@ -203,7 +262,8 @@ class Learner:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "conversation.jsonl")
             path.write_text(json.dumps({"conversations": conversation}, ensure_ascii=False) + "\n", encoding="utf-8")
-            return dataset_class(str(path), self._tokenizers[name], case.max_length)
+            with calling(f"SFTDataset(文件, tokenizer, max_length={case.max_length})"):
+                return dataset_class(str(path), self._tokenizers[name], case.max_length)
 
 
 def describe_call(case: Case, item: bool = False) -> str:
@@ -211,5 +271,9 @@ def describe_call(case: Case, item: bool = False) -> str:
     limit = "" if case.max_length == 512 else f", max_length={case.max_length}"
     call = f"SFTDataset(…, tokenizer{limit})" + ("[0]" if item else "._format_conversation(conversation)")
     lines = [f"  {pad(message['role'], 10)}{shorten(repr(message['content']), 60)}" for message in case.conversation]
+    if len(lines) > 8:
+        lines[4:-3] = [f"  ……（共 {len(lines)} 条消息）"]
     tokenizer = f"tokenizer：{case.tokenizer.description}"
+    if case.seed is not None:
+        tokenizer += f"\n随机的对话，种子 {case.seed}（设环境变量 SELF_CHECK_SEED={case.seed} 可以重现）"
     return "\n".join([call, "conversation：" if not item else "数据只有这一段对话：", *lines, tokenizer])

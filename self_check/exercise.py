@@ -15,15 +15,18 @@ class Exercise:
     """一道练习。
 
     Attributes:
+        todo: ``"data"`` 或 ``"lora"``。
         title: 标题，如 ``"TODO 1：标签掩码（label masking）"``。
         prepare: 学习者的模块（或类）→ 交给每一项检查的东西；最简单的是原样返回。
         checks: (名字, 检查) 的列表，按从基本到细致的顺序；一项没过，后面的就不查。
+        imports: 检查要用的模块，先导入好：学习者的代码运行时一行一行地看着，那时再导入要慢一倍。
         hints: 三条提示，一条比一条具体，都不是答案。
         start: 还没有动手（``raise NotImplementedError``）时说的话：做什么、从哪里开始。
         learnt: 全部通过之后，一句话说学到了什么。
         next_steps: 接下来做什么，每项一行。
     """
 
+    todo: str
     title: str
     prepare: Callable[[Any], Any]
     checks: tuple[tuple[str, Check], ...]
@@ -31,3 +34,15 @@ class Exercise:
     start: str
     learnt: str
     next_steps: tuple[str, ...]
+    imports: tuple[str, ...] = ()
+
+
+def load_exercise(todo: str) -> Exercise:
+    """``"data"`` 或 ``"lora"`` → 练习。"""
+    if todo == "data":
+        from self_check.data import DATA
+
+        return DATA
+    from self_check.lora import LORA
+
+    return LORA

@@ -1,26 +1,50 @@
 """TODO 2 的自检：各项检查、提示，和做完之后的话。"""
 
-from self_check import lora_checks
-from self_check.exercise import Exercise
-from self_check.lora_errors import explain_torch_errors
+from importlib import import_module
+from typing import Any
 
+from self_check.exercise import Check, Exercise
+from self_check.lora_errors import explain_torch_errors
+from self_check.report import Diagnosis
+
+# (名字, 在哪个模块里的哪个函数)：用到时才导入，它们要导入 torch。
 _CHECKS = (
-    ("LoRALinear 是 nn.Module，有 __init__ 和 forward", lora_checks.check_definition),
-    ("original 是原来的层，没有被改动", lora_checks.check_original),
-    ("原来的权重和偏置都冻结", lora_checks.check_frozen),
-    ("要训练的参数恰好是 lora_A 和 lora_B", lora_checks.check_parameters),
-    ("A 是 (in_features, r)，B 是 (r, out_features)", lora_checks.check_shapes),
-    ("A 的初值是高斯分布，B 的初值是零", lora_checks.check_initial_values),
-    ("输出等于公式，x 可以是二维或三维", lora_checks.check_output),
-    ("两层互不影响", lora_checks.check_two_layers),
-    ("训练一步：梯度正确，原来的权重不变", lora_checks.check_training),
-    ("dtype 和 device 与原来的层相同", lora_checks.check_dtype_and_device),
+    ("LoRALinear 是 nn.Module，有 __init__ 和 forward", "lora_checks.check_definition"),
+    ("original 是原来的层，没有被改动", "lora_checks.check_original"),
+    ("原来的权重和偏置都冻结", "lora_checks.check_frozen"),
+    ("要训练的参数恰好是 lora_A 和 lora_B", "lora_checks.check_parameters"),
+    ("A 是 (in_features, r)，B 是 (r, out_features)", "lora_checks.check_shapes"),
+    ("A 的初值随机、大小合适，B 的初值是零", "lora_checks.check_initial_values"),
+    ("输出等于公式，x 可以是二维或三维", "lora_checks.check_output"),
+    ("两层互不影响", "lora_checks.check_two_layers"),
+    ("训练一步：梯度正确，原来的权重不变", "lora_checks.check_training"),
+    ("合并（merge）等于公式，训练、推理时都是", "lora_use.check_merge"),
+    ("装进模型：训练、保存、读回、合并都用得了", "lora_use.check_in_a_model"),
+    ("dtype 和 device 与原来的层相同", "lora_checks.check_dtype_and_device"),  # 第一次用 meta 设备要一秒，放在最后
 )
 
+
+def _prepare(subject: Any) -> Any:
+    from self_check.lora_learner import prepare
+
+    return prepare(subject)
+
+
+def _check(place: str) -> Check:
+    module, name = place.split(".")
+
+    def check(learner: Any) -> Diagnosis | None:
+        return getattr(import_module(f"self_check.{module}"), name)(learner)
+
+    return explain_torch_errors(check)
+
+
 LORA = Exercise(
+    todo="lora",
     title="TODO 2：手写 LoRA 层（low-rank adaptation，低秩适配）",
-    prepare=lambda subject: getattr(subject, "LoRALinear", subject),
-    checks=tuple((name, explain_torch_errors(check)) for name, check in _CHECKS),
+    prepare=_prepare,
+    checks=tuple((name, _check(place)) for name, place in _CHECKS),
+    imports=("self_check.lora_checks", "self_check.lora_use"),
     hints=(
         "先写 __init__，它要做三件事：留住原来的层并冻结它；造 A；造 B。\n"
         "A、B 的形状由原来的层的 in_features、out_features 和 r 决定：x 的最后一维从 in_features\n"

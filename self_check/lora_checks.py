@@ -1,9 +1,10 @@
-"""TODO 2 的检查：每一项都是普通的函数，拿到学习者的 ``LoRALinear`` 类，没有错就返回 None。
+"""TODO 2 的检查：每一项都是普通的函数，拿到学习者的类，没有错就返回 None。
 
 次序从基本到细致：前一项成立，后一项才谈得上。学习者的代码抛出的异常不在这里处理，见 :mod:`self_check.lora_errors`。
 """
 
 import copy
+import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from self_check.lora_base import base_problem
-from self_check.lora_initial_values import initial_values_problem
-from self_check.lora_layers import Setting, Trial, build, call, close, fill_factors, numbers, shown
+from self_check.lora_base import base_problem, hook_problem
+from self_check.lora_initial_values import initial_values_problem, same_values_problem
+from self_check.lora_layers import Setting, Trial, build, build_all, call, close, fill_factors, numbers, shown
+from self_check.lora_learner import Learner
 from self_check.lora_messages import compare, diagnose
-from self_check.lora_output import output_problem
+from self_check.lora_output import flag_problem, output_problem, randomness_problem
 from self_check.report import Diagnosis
+from self_check.sandbox import calling, untraced
 
 # 不用方阵；r、alpha 也各不相同，alpha/r、r/alpha、alpha、1/r、alpha//r、alpha/√r 的值才都不一样。
 _SETTINGS = (
@@ -37,9 +40,9 @@ def _first_problem(problem: Callable[[Setting], Diagnosis | None]) -> Diagnosis 
 # 造出来的层
 
 
-def check_definition(lora_class: Any) -> Diagnosis | None:
+def check_definition(learner: Learner) -> Diagnosis | None:
     """``LoRALinear`` 是 ``nn.Module``，有 ``__init__(original_layer, r=8, alpha=16)`` 和 ``forward(x)``。"""
-    called = "class LoRALinear(nn.Module)"
+    called, lora_class = "class LoRALinear(nn.Module)", learner.lora_class
     if not inspect.isclass(lora_class):
         return diagnose("not_implemented", called, "没有找到名为 LoRALinear 的类。")
     if not issubclass(lora_class, nn.Module):
@@ -61,11 +64,11 @@ def check_definition(lora_class: Any) -> Diagnosis | None:
     return None
 
 
-def check_original(lora_class: Any) -> Diagnosis | None:
+def check_original(learner: Learner) -> Diagnosis | None:
     """``layer.original`` 就是原来的层，权重和偏置都没有变。"""
 
     def problem(setting: Setting) -> Diagnosis | None:
-        trial, called = build(lora_class, setting), f"layer = {setting}"
+        trial, called = build(learner.lora_class, setting), f"layer = {setting}"
         if not any(hasattr(trial.layer, name) for name in ("original", "lora_A", "lora_B")) and not _has_content(trial):
             return diagnose("not_implemented", called, "__init__ 什么都没有造出来。")
         return base_problem(trial, called)
@@ -79,11 +82,11 @@ def _has_content(trial: Trial) -> bool:
     return bool(attributes.get("_parameters") or attributes.get("_modules"))
 
 
-def check_frozen(lora_class: Any) -> Diagnosis | None:
+def check_frozen(learner: Learner) -> Diagnosis | None:
     """原来的权重和偏置都不再训练。"""
 
     def problem(setting: Setting) -> Diagnosis | None:
-        original = build(lora_class, setting).layer.original
+        original = build(learner.lora_class, setting).layer.original
         for name, slug in (("weight", "base_not_frozen"), ("bias", "bias_not_frozen")):
             parameter = getattr(original, name)
             if parameter is not None and parameter.requires_grad:
@@ -94,30 +97,68 @@ def check_frozen(lora_class: Any) -> Diagnosis | None:
     return _first_problem(problem)
 
 
-def check_parameters(lora_class: Any) -> Diagnosis | None:
+def check_parameters(learner: Learner) -> Diagnosis | None:
     """要训练的参数恰好是 ``lora_A`` 和 ``lora_B``。"""
-    return _first_problem(lambda setting: _parameter_problem(build(lora_class, setting)))
+    return _first_problem(lambda setting: _parameter_problem(build(learner.lora_class, setting)))
 
 
 def _parameter_problem(trial: Trial) -> Diagnosis | None:
     layer, called = trial.layer, f"layer = {trial.setting}"
-    registered = {id(parameter) for parameter in layer.parameters()}
+    registered = dict(layer.named_parameters())
     for name in ("lora_A", "lora_B"):
         value = getattr(layer, name, None)
         if not isinstance(value, nn.Parameter):
-            came = (
-                f"layer.{name} 是 {type(value).__name__}。" if hasattr(layer, name) else f"layer 没有 {name} 这个属性。"
-            )
-            return diagnose("not_a_parameter", called, came)
-        if id(value) not in registered:
-            came = f"layer.{name} 是 nn.Parameter，但不在 layer.parameters() 里。"
-            likely = "它没有登记在这一层上：要在 __init__ 里写 self.… = …，不能放在类上，也不能只放在列表、字典里。"
-            return diagnose("not_a_parameter", called, came, likely)
+            return diagnose("not_a_parameter", called, *_what_it_is(trial, name, value))
+        if registered.get(name) is not value:
+            return diagnose("not_a_parameter", called, *_where_it_is(registered, name, value))
     for name in ("lora_A", "lora_B"):
         if not getattr(layer, name).requires_grad:
             came = compare(f"layer.{name}.requires_grad", True, False)
             return diagnose("no_gradient", called, came, f"{name} 被冻结了。")
     return _extra_parameter_problem(trial)
+
+
+def _what_it_is(trial: Trial, name: str, value: object) -> tuple[str, str]:
+    """(得到了什么, 多半为什么)：``layer.lora_A`` 不是参数，那是什么。"""
+    layer, kind = trial.layer, type(value).__name__
+    if isinstance(value, nn.Module):
+        inner = [inner for inner, _ in value.named_parameters()]
+        came = f"layer.{name} 是 {kind}，要训练的参数叫 {'、'.join(f'{name}.{each}' for each in inner)}。"
+        return (
+            came,
+            f"{name} 应当就是矩阵本身（nn.Parameter），不是装着矩阵的模块；nn.Linear 的 weight 还是转置着存的。",
+        )
+    if name in dict(layer.named_buffers()):
+        likely = "缓冲区（buffer）会保存，但不是参数：model.parameters() 里没有它，优化器不会更新它。"
+        return f"layer.{name} 是缓冲区。", likely
+    if isinstance(value, Tensor):
+        likely = (
+            "普通张量（有 requires_grad=True 也不行）不在 model.parameters() 里：优化器不会更新它，"
+            "state_dict 也不保存它。"
+            "包成 nn.Parameter 之后又乘了一个数，或又 .to(…) 了一次，得到的就又是普通张量：先把值算好，"
+            "最后一步才包成参数。"
+        )
+        return f"layer.{name} 是 {kind}。", likely
+    if hasattr(layer, name):
+        return f"layer.{name} 是 {kind}。", f"{name} 应当是 nn.Parameter。"
+    shapes = {
+        "lora_A": (trial.setting.in_features, trial.setting.r),
+        "lora_B": (trial.setting.r, trial.setting.out_features),
+    }
+    same = [each for each, p in layer.named_parameters() if tuple(p.shape) == shapes[name] and p.requires_grad]
+    likely = f"参数 {same[0]} 的形状与它相同：是不是名字写错了？" if same else "它没有存到 self 上，或者名字写错了。"
+    return f"layer 没有 {name} 这个属性。", likely
+
+
+def _where_it_is(registered: dict[str, nn.Parameter], name: str, value: nn.Parameter) -> tuple[str, str]:
+    """(得到了什么, 多半为什么)：它是参数，但没有以这个名字登记在这一层上。"""
+    other = next((each for each, parameter in registered.items() if parameter is value), None)
+    if other is not None:
+        came = f"layer.{name} 是参数，登记的名字却是 {other}。"
+        return came, f"名字要恰好是 {name}：在 __init__ 里写 self.{name} = nn.Parameter(…)，不要用别的名字再转一道。"
+    came = f"layer.{name} 是 nn.Parameter，但不在 layer.parameters() 里。"
+    likely = "它没有登记在这一层上：要在 __init__ 里写 self.… = …，不能放在类上，也不能只放在列表、字典里。"
+    return came, likely
 
 
 def _extra_parameter_problem(trial: Trial) -> Diagnosis | None:
@@ -136,11 +177,11 @@ def _extra_parameter_problem(trial: Trial) -> Diagnosis | None:
     return None
 
 
-def check_shapes(lora_class: Any) -> Diagnosis | None:
+def check_shapes(learner: Learner) -> Diagnosis | None:
     """A 是 (in_features, r)，B 是 (r, out_features)，dtype 与原来的层相同。"""
 
     def problem(setting: Setting) -> Diagnosis | None:
-        trial = build(lora_class, setting)
+        trial = build(learner.lora_class, setting)
         shapes = {"lora_A": (setting.in_features, setting.r), "lora_B": (setting.r, setting.out_features)}
         for name, expected in shapes.items():
             actual = tuple(getattr(trial.layer, name).shape)
@@ -164,65 +205,83 @@ def _dtype_or_device_problem(trial: Trial) -> Diagnosis | None:
     return None
 
 
-def check_initial_values(lora_class: Any) -> Diagnosis | None:
-    """A 的初值是均值为零的高斯分布，B 的初值是零。"""
+def check_initial_values(learner: Learner) -> Diagnosis | None:
+    """A 的初值随机、均值为零、大小合适，B 的初值是零；每一层各取各的随机数。"""
     setting = Setting(512, 40, r=32, alpha=64)
-    layer = build(lora_class, setting).layer
-    return initial_values_problem(layer.lora_A.detach(), layer.lora_B.detach(), f"layer = {setting}")
+    first, second = (trial.layer for trial in build_all(learner.lora_class, [setting, setting]))
+    if found := initial_values_problem(first.lora_A.detach(), first.lora_B.detach(), f"layer = {setting}"):
+        return found
+    return same_values_problem(first.lora_A.detach(), second.lora_A.detach(), f"a = {setting}\nb = {setting}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 用起来的层
 
 
-def check_output(lora_class: Any) -> Diagnosis | None:
+def check_output(learner: Learner) -> Diagnosis | None:
     """A、B 取任意值时，输出都等于公式，也不改动 x 和原来的权重；不论 x 是几维，不论训练还是推理。"""
 
     def problem(setting: Setting) -> Diagnosis | None:
-        trial = build(lora_class, setting)
+        trial = build(learner.lora_class, setting)
         fill_factors(trial)
+        if found := randomness_problem(trial):
+            return found
+        seed = 100
         for x_shape in _X_SHAPES:
             for mode in ("train", "eval"):
-                trial.layer.train(mode == "train")
-                x = numbers(*x_shape, setting.in_features)
-                if found := output_problem(trial, x, f"layer.{mode}()\n"):
-                    return found
-        trial.layer.train()
-        return base_problem(trial, f"layer = {setting}\nlayer.eval(); layer(x); layer.train()")
+                with calling(f"layer = {setting}\nlayer.{mode}()"):
+                    trial.layer.train(mode == "train")
+                for _ in range(2):  # 形状相同，A、B、x 都换了新的：记住了以前的结果就会错
+                    seed += 10
+                    fill_factors(trial, seed)
+                    x = numbers(*x_shape, setting.in_features, seed=seed)
+                    if found := output_problem(trial, x, f"layer.{mode}()\n"):
+                        return found
+        x = numbers(2, 3, setting.in_features).transpose(0, 1)  # 在内存里不连续
+        if found := output_problem(trial, x, "x = x.transpose(0, 1)\n"):
+            return found
+        with calling(f"layer = {setting}\nlayer.train()"):
+            trial.layer.train()
+        called = f"layer = {setting}\nlayer.eval(); layer(x); layer.train()"
+        return base_problem(trial, called) or hook_problem(trial, numbers(3, setting.in_features), called)
 
     return _first_problem(problem)
 
 
-def check_two_layers(lora_class: Any) -> Diagnosis | None:
+def check_two_layers(learner: Learner) -> Diagnosis | None:
     """同一个模型里的两层各有各的 A、B 和系数，互不影响。"""
-    settings = Setting(7, 5, r=4, alpha=10), Setting(7, 5, r=4, alpha=3)
-    called = f"a = {settings[0]}\nb = {settings[1]}\n改动 b 的 A、B 之后，a(x) 应当不变"
-    x = numbers(3, 7)
-    first = build(lora_class, settings[0])
-    fill_factors(first)
-    before = call(first.layer, x, called).detach().clone()
-    second = build(lora_class, settings[1])
-    with torch.no_grad():
-        second.layer.lora_A.add_(1)
-        second.layer.lora_B.add_(1)
-    after = call(first.layer, x, called)
-    if close(after, before):
-        return None
-    likely = "有东西是两层共用的，例如存在类的属性、全局变量或缓存里。属于一层的东西要存在 self 上。"
-    return diagnose("wrong_output", called, compare("a(x) 的第一行", shown(before), shown(after)), likely)
+    for alpha in (10, 3):
+        settings = Setting(7, 5, r=4, alpha=10), Setting(7, 5, r=4, alpha=alpha)
+        called = f"a = {settings[0]}\nb = {settings[1]}\n改动 b 的 A、B 之后，a(x) 应当不变"
+        x = numbers(3, 7)
+        first = build(learner.lora_class, settings[0])
+        fill_factors(first)
+        before = call(first.layer, x, called).detach().clone()
+        second = build(learner.lora_class, settings[1])
+        with torch.no_grad(), calling(called):
+            second.layer.lora_A.add_(1)
+            second.layer.lora_B.add_(1)
+        after = call(first.layer, x, called)
+        if not close(after, before):
+            likely = "有东西是两层共用的，例如存在类的属性、全局变量或缓存里。属于一层的东西要存在 self 上。"
+            came = compare("a(x) 的第一行", shown(before), shown(after))
+            return diagnose("wrong_output", called, came, likely)
+    return None
 
 
-def check_training(lora_class: Any) -> Diagnosis | None:
+def check_training(learner: Learner) -> Diagnosis | None:
     """两层的模型训练一步：梯度与公式的相同；A、B 更新之后，输出仍等于公式，原来的权重没有变。"""
     first, second = (
-        build(lora_class, Setting(7, 5, r=4, alpha=10)),
-        build(lora_class, Setting(5, 6, r=3, alpha=12)),
+        build(learner.lora_class, Setting(7, 5, r=4, alpha=10)),
+        build(learner.lora_class, Setting(5, 6, r=3, alpha=12)),
     )
     fill_factors(first)
     fill_factors(second)
     x = numbers(2, 3, 7).requires_grad_()
     called = f"a = {first.setting}\nb = {second.setting}\nh = a(x); loss = b(h).square().mean()\nloss.backward()"
     hidden = call(first.layer, x, called)
+    if found := flag_problem(first, x, True, called):
+        return found
     loss = call(second.layer, hidden, called).square().mean()
     for name, tensor in (("h", hidden), ("loss", loss)):
         if not tensor.requires_grad:
@@ -270,18 +329,21 @@ def _expected_gradients(first: Trial, second: Trial, x: Tensor) -> tuple[Tensor,
     return torch.autograd.grad(loss, [*factors[2:], hidden, *factors[:2]])
 
 
-def check_dtype_and_device(lora_class: Any) -> Diagnosis | None:
+def check_dtype_and_device(learner: Learner) -> Diagnosis | None:
     """原来的层是 bfloat16 时照样能用；原来的层在别的设备上，A、B 也在那里。"""
     for x_shape in _X_SHAPES:
-        trial = build(lora_class, Setting(7, 5, r=4, alpha=10, dtype=torch.bfloat16))
+        trial = build(learner.lora_class, Setting(7, 5, r=4, alpha=10, dtype=torch.bfloat16))
         if found := _parameter_problem(trial) or _dtype_or_device_problem(trial):
             return found
         fill_factors(trial)
         if found := output_problem(trial, numbers(*x_shape, 7).bfloat16()):
             return found
-    # meta 设备处处都有：张量只有形状、没有数值，正好用来看它们放在哪里。第一次用它要导入不少东西，所以在最后。
+    # meta 设备处处都有：张量只有形状、没有数值，正好用来看它们放在哪里。第一次用它，torch 要导入这些，所以在最后。
+    with untraced():
+        importlib.import_module("torch._refs")
+        importlib.import_module("torch._dynamo")
     try:
-        elsewhere = build(lora_class, Setting(7, 5, r=4, alpha=10, device="meta"))
+        elsewhere = build(learner.lora_class, Setting(7, 5, r=4, alpha=10, device="meta"))
     except (RuntimeError, TypeError, ValueError):
         return None  # 要读权重的数值的写法在 meta 上行不通，在真的设备上却可以
     return _parameter_problem(elsewhere) or _dtype_or_device_problem(elsewhere)

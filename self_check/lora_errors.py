@@ -6,7 +6,7 @@ from typing import Any
 from self_check.exercise import Check
 from self_check.lora_messages import EXPLANATIONS
 from self_check.report import Diagnosis
-from self_check.runner import learner_file, look_at
+from self_check.runner import look_at
 from self_check.sandbox import diagnose_error
 
 # (报错里的字样, 代号, 它是什么意思；空的就用代号通常的解释)。从上到下，第一个合的为准。
@@ -25,6 +25,31 @@ _TORCH_ERRORS = (
         "must be a matrix",
         "raises",
         "这个函数只接受二维的张量，而 x 可以是三维的，(batch, seq, in_features)。@ 和 torch.matmul 都可以。",
+    ),
+    (
+        "must be a 3D tensor",
+        "raises",
+        "torch.bmm 只接受三维的张量，而 x 可以是二维的，A、B 也总是二维的。@ 和 torch.matmul 都可以。",
+    ),
+    (
+        "view size is not compatible",
+        "raises",
+        "view 只能用在内存里连续的张量上，而 x 可能是转置、切片得来的；用 reshape，或者不改形状，直接用 @。",
+    ),
+    (
+        "single memory location",
+        "raises",
+        "它是 expand 出来的：好几个位置其实是内存里的同一个数，不能各自更新。先 .clone() 再包成参数。",
+    ),
+    (
+        "nference tensor",
+        "raises",
+        "它是在 torch.inference_mode() 里造的，不能训练。造参数的时候不要用 inference_mode。",
+    ),
+    (
+        "ninitialized",
+        "raises",
+        "参数还没有形状（nn.UninitializedParameter、nn.LazyLinear）：形状在 __init__ 里已经知道，直接造出来。",
     ),
     (
         "__init__() call",
@@ -76,11 +101,11 @@ def explain_torch_errors(check: Check) -> Check:
     """包装一项检查：学习者的代码里 torch 抛出的异常，认得出的就成为它的诊断。"""
 
     @functools.wraps(check)
-    def explained(lora_class: Any) -> Diagnosis | None:
+    def explained(learner: Any) -> Diagnosis | None:
         try:
-            return check(lora_class)
+            return check(learner)
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
-            diagnosis = _explain(error, learner_file(lora_class))
+            diagnosis = _explain(error, learner.source_file)
             if diagnosis is None:
                 raise
             return diagnosis

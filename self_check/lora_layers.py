@@ -1,6 +1,7 @@
 """TODO 2 的试验台：用学习者的类包装一个线性层，再用独立的公式算出它该有的输出。"""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -50,15 +51,23 @@ class Trial:
 
 def build(lora_class: Any, setting: Setting) -> Trial:
     """造一个线性层，交给学习者的类包装。每次都从同样的随机种子开始，不扰动外面的随机数。"""
+    return build_all(lora_class, [setting])[0]
+
+
+def build_all(lora_class: Any, settings: Sequence[Setting]) -> list[Trial]:
+    """一个接一个地造，像一个模型里的几层那样，中间不重设随机种子。"""
+    trials = []
     with torch.random.fork_rng(devices=[]), _UninitializedIsNaN():
         torch.manual_seed(0)
-        original_layer = nn.Linear(
-            setting.in_features, setting.out_features, setting.bias, device=setting.device, dtype=setting.dtype
-        )
-        reference = copy.deepcopy(original_layer)
-        with calling(f"layer = {setting}"):
-            layer = lora_class(original_layer, **setting.options())
-    return Trial(setting, layer, original_layer, reference)
+        for setting in settings:
+            original_layer = nn.Linear(
+                setting.in_features, setting.out_features, setting.bias, device=setting.device, dtype=setting.dtype
+            )
+            reference = copy.deepcopy(original_layer)
+            with calling(f"layer = {setting}"):
+                layer = lora_class(original_layer, **setting.options())
+            trials.append(Trial(setting, layer, original_layer, reference))
+    return trials
 
 
 def call(layer: Any, x: Tensor, called: str) -> Any:
@@ -85,11 +94,13 @@ def numbers(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def fill_factors(trial: Trial) -> None:
+def fill_factors(trial: Trial, seed: int = 2) -> None:
     """给 A 和 B 填上随机数：B 是零的时候，LoRA 支路的错误看不出来。"""
     with torch.no_grad():
-        for seed, parameter in ((2, trial.layer.lora_A), (3, trial.layer.lora_B)):
-            parameter.copy_(numbers(*parameter.shape, seed=seed))
+        for number, name in enumerate(("lora_A", "lora_B")):
+            parameter = getattr(trial.layer, name)
+            with calling(f"layer = {trial.setting}\n给 layer.{name} 填上数"):
+                parameter.copy_(numbers(*parameter.shape, seed=seed + number))
 
 
 class Terms(NamedTuple):

@@ -23,9 +23,8 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "__init__ 里冻结 original 的地方：怎样一次冻结一个模块的全部参数？没有偏置的层，bias 是 None。",
     ),
     "not_a_parameter": (
-        "model.parameters() 里没有它：优化器不会更新它，state_dict 也不保存它，训练了等于没训练。\n"
-        "常见的原因：它是普通张量（有 requires_grad=True 也不行）、缓冲区（buffer）或整个 nn.Linear；"
-        "包成 nn.Parameter 之后又乘了一个数，或又 .to(…) 了一次，得到的就又是普通张量；属性名不是 lora_A、lora_B。",
+        "给定的 apply_lora、lora_state_dict 靠名字找要训练、要保存的参数：名字的最后一段恰好是 lora_A、lora_B。"
+        "找不到的，会被冻结，也不保存，训练了等于没训练。",
         "__init__ 里创建 lora_A、lora_B 的地方：先把值算好，最后一步才包成参数。",
     ),
     "wrong_shape": (
@@ -48,9 +47,8 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "__init__ 里 lora_A、lora_B 的初值。",
     ),
     "not_gaussian": (
-        "A 的初值应当取自均值为零的高斯分布（正态分布）：各个数独立、随机，r 个方向才各不相同；"
-        "如果都是同一个数，r 列就永远一样，秩等于只有 1。"
-        "rand、uniform_、xavier_uniform_、kaiming_uniform_ 给出的是均匀分布。",
+        "A 的初值应当是均值为零、标准差 1/√in_features 左右的随机数：各个数独立，r 个方向才各不相同；"
+        "如果都是同一个数，r 列就永远一样，秩等于只有 1。",
         "__init__ 里 lora_A 的初值：torch 里生成高斯分布的函数，名字里多半有 normal 或 randn。",
     ),
     "scaling_missing": (
@@ -79,7 +77,8 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "base_modified": (
         "原来的权重被改动了。LoRA 的前提是它原样不动：去掉 A、B 就能回到基座，同一个基座还能换上别的 A、B。\n"
-        "常见的原因：把 A B 直接加进了 weight；对 original 做了初始化、缩放或转置。",
+        "常见的原因：把 A B 直接加进了 weight；在 eval() 时合并；对 original 做了初始化、缩放、转置或类型转换。"
+        "给定的 merge 是在原样的 original 上加 A B 的，它先变了，合并出来的就不对。",
         "凡是写到 original.weight、original.bias 或它们的 .data 里的地方。",
     ),
     "no_gradient": (

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from self_check.lora_base import base_problem
-from self_check.lora_layers import Trial, call, close, fit, shown, terms
+from self_check.lora_layers import Trial, build, call, close, fit, numbers, shown, terms
 from self_check.lora_messages import compare, diagnose
 from self_check.report import Diagnosis
 
@@ -21,14 +21,13 @@ def output_problem(trial: Trial, x: Tensor, before: str = "") -> Diagnosis | Non
         x: (..., in_features)
         before: 调用之前做了什么，写进诊断里。
     """
-    x_before = x.clone()
+    x_before, flag_before = x.clone(), x.requires_grad
     called = f"layer = {trial.setting}\n{before}layer(x)，x 的形状是 {tuple(x.shape)}，A、B 已经不是初值"
     output = call(trial.layer, x, called)
     if x.shape != x_before.shape or not torch.equal(x, x_before):
         came = f"x 的第一行\n  调用之前  {shown(x_before)}\n  调用之后  {shown(x)}"
         return diagnose("input_mutated", called, came)
-    # 有的实现在 eval() 时把改动合并进权重，回到 train() 时再减掉，所以只在训练模式下比较权重。
-    if trial.layer.training and (found := base_problem(trial, called)):
+    if found := flag_problem(trial, x, flag_before, called) or base_problem(trial, called):
         return found
 
     if not isinstance(output, Tensor):
@@ -45,6 +44,36 @@ def output_problem(trial: Trial, x: Tensor, before: str = "") -> Diagnosis | Non
         return None
     slug, likely = _explain(trial, x, output)
     return diagnose(slug, called, compare("输出的第一行", shown(expected), shown(output)), likely)
+
+
+def flag_problem(trial: Trial, x: Tensor, flag_before: bool, called: str) -> Diagnosis | None:
+    """调用以后，``requires_grad`` 的开关还是原来的样子。"""
+    if x.requires_grad != flag_before:
+        came = compare("x.requires_grad", flag_before, x.requires_grad)
+        return diagnose("input_mutated", called, came, "forward 改了 x 的 requires_grad，前面的层就得不到梯度了。")
+    for name in ("lora_A", "lora_B"):
+        if not getattr(trial.layer, name).requires_grad:
+            came = compare(f"layer.{name}.requires_grad", True, False)
+            return diagnose("no_gradient", called, came, f"调用以后，{name} 被冻结了。")
+    return None
+
+
+def randomness_problem(trial: Trial) -> Diagnosis | None:
+    """同一个 x 调用两次，输出应当相同。x 有很多行：丢掉的比例再小，也看得出来。"""
+    x = numbers(256, trial.setting.in_features)
+    called = f"layer = {trial.setting}\nlayer.train()\nlayer(x) 两次，x 相同，A、B 已经不是初值"
+    trial.layer.train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        first, second = (call(trial.layer, x.clone(), called) for _ in range(2))
+    if not (isinstance(first, Tensor) and isinstance(second, Tensor)) or first.shape != second.shape:
+        return None  # 由 output_problem 去说
+    if torch.equal(first, second) or not (first.isfinite().all() and second.isfinite().all()):
+        return None
+    row = int((first != second).flatten(0, -2).any(-1).nonzero()[0])
+    rows = (shown(each.flatten(0, -2)[row:]) for each in (first, second))
+    came = f"输出的第 {row + 1} 行\n  头一次  {next(rows)}\n  第二次  {next(rows)}"
+    return diagnose("wrong_output", called, came, "forward 里有随机的东西（例如 dropout）。公式里没有它，这里不需要。")
 
 
 def _explain(trial: Trial, x: Tensor, output: Tensor) -> tuple[str, str]:
@@ -95,6 +124,14 @@ def _explain_other(trial: Trial, x: Tensor, output: Tensor) -> str:
     if not output.isfinite().all():
         return "输出里有 NaN 或无穷。"
     with torch.no_grad():
-        if not torch.equal(trial.layer(x.clone()), trial.layer(x.clone())):
-            return "同一个 x 调用两次，输出不同：forward 里有随机的东西（例如 dropout），这里不需要。"
+        fresh = build(type(trial.layer), trial.setting)
+        for name in ("lora_A", "lora_B"):
+            getattr(fresh.layer, name).copy_(getattr(trial.layer, name))
+        again = fresh.layer.train(trial.layer.training)(x.clone())
+    expected = terms(trial, x).output(trial.setting.alpha / trial.setting.r)
+    if isinstance(again, Tensor) and again.shape == expected.shape and close(again, expected):
+        return (
+            "一个新造的层给出的是对的：这一层记住了以前算过的东西（输出、A B 的乘积……），A、B 或 x 变了还在用旧的。"
+            "每次调用都要从现在的 x、A、B 算起。"
+        )
     return "支路不是 x A B：中间多了别的运算（激活函数、归一化、转置），或者用的不是现在的 A、B、x。"

@@ -5,11 +5,14 @@ import re
 import textwrap
 
 from self_check.exercise import Exercise
-from self_check.report import Diagnosis
-from self_check.runner import Report
+from self_check.report import Diagnosis, Report
 
 _ANSI = re.compile(r"\033\[\d*m")
 _PRINTED_LINES = 12
+_DELEGATES = (
+    "不过，你的文件用到了参考答案、自检程序，或替你做好了这件事的库：通过检查的是它们，还不是你。"
+    "想真正学会，请关上它们，自己再写一遍；卡住了就看 --hint。"
+)
 
 
 def render(exercise: Exercise, report: Report, color: bool) -> str:
@@ -19,12 +22,12 @@ def render(exercise: Exercise, report: Report, color: bool) -> str:
     diagnosis = report.diagnosis
     if diagnosis is None:
         parts.append("\n".join(f"  通过  {result.name}" for result in done))
-        parts.append("全部通过。\n" + _fold(exercise.learnt))
+        parts.append("全部通过。\n" + (fold(_DELEGATES) if report.delegates else fold(exercise.learnt)))
         parts.append("接下来：\n" + "\n".join(f"  {step}" for step in exercise.next_steps))
     elif diagnosis.slug == "not_implemented":
-        parts.append(_fold(exercise.start))
-        parts.append(f"{diagnosis.came}\n{_fold(diagnosis.likely)}")
-        parts.append(_fold(diagnosis.look))
+        parts.append(fold(exercise.start))
+        parts.append(f"{diagnosis.came}\n{fold(diagnosis.likely)}")
+        parts.append(fold(diagnosis.look))
     else:
         rest = len(report.results) - len(done)
         lines = [f"  {'通过' if result.passed else '不对'}  {result.name}" for result in done]
@@ -43,14 +46,14 @@ def render_diagnosis(diagnosis: Diagnosis) -> str:
     sections = (
         ("调用了什么", diagnosis.called),
         ("得到了什么", diagnosis.came),
-        (f"错在哪里（{diagnosis.slug}）", _fold(diagnosis.likely)),
-        ("去哪里看", _fold(diagnosis.look)),
+        (f"错在哪里（{diagnosis.slug}）", fold(diagnosis.likely)),
+        ("去哪里看", fold(diagnosis.look)),
     )
     return "\n\n".join(f"{title}\n{textwrap.indent(body, '  ')}" for title, body in sections)
 
 
 def render_json(report: Report) -> str:
-    """一行 JSON：``{"passed", "diagnosis", "checks": [{"name", "passed", "message"}]}``。"""
+    """一行 JSON：``{"passed", "diagnosis", "delegates", "checks": [{"name", "passed", "message"}]}``。"""
     diagnosis = report.diagnosis
     checks = []
     for result in report.results:
@@ -61,7 +64,13 @@ def render_json(report: Report) -> str:
             message = "前面有一项没有通过，这一项没有查。"
         checks.append({"name": result.name, "passed": result.passed, "message": message})
     return json.dumps(
-        {"passed": report.passed, "diagnosis": diagnosis and diagnosis.slug, "checks": checks}, ensure_ascii=True
+        {
+            "passed": report.passed,
+            "diagnosis": diagnosis and diagnosis.slug,
+            "delegates": report.delegates,
+            "checks": checks,
+        },
+        ensure_ascii=True,
     )
 
 
@@ -71,7 +80,7 @@ def _printed(text: str) -> str:
     return "你的代码打印了：\n" + textwrap.indent("\n".join(lines[:_PRINTED_LINES]), "  ") + more
 
 
-def _fold(text: str, width: int = 37) -> str:
+def fold(text: str, width: int = 37) -> str:
     """一段话折成每行大约 74 列（37 个汉字）；在标点后面折，原有的换行保留。"""
     return "\n".join("\n".join(_fold_line(line, width * 2)) for line in text.splitlines())
 

@@ -1,6 +1,7 @@
 """自检的结果：一项检查过没过，没过时的诊断。"""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,40 @@ class CheckResult:
     def passed(self) -> bool:
         """查了，而且通过。"""
         return self.diagnosis is None and not self.skipped
+
+
+@dataclass(frozen=True)
+class Report:
+    """一次自检的全部结果。
+
+    Attributes:
+        printed: 学习者的代码打印的文字。
+        delegates: 把事情交给了参考答案、自检程序或现成的库，不是自己写的。
+    """
+
+    results: tuple[CheckResult, ...]
+    printed: str = ""
+    delegates: bool = False
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """第一个错误；None 表示全部通过。"""
+        return next((result.diagnosis for result in self.results if result.diagnosis), None)
+
+    @property
+    def passed(self) -> bool:
+        """全部通过。"""
+        return all(result.passed for result in self.results)
+
+    def to_dict(self) -> dict[str, Any]:
+        """写进 JSON，从另一个进程交过来。"""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Report":
+        """:meth:`to_dict` 的逆。"""
+        results = [
+            CheckResult(**result | {"diagnosis": result["diagnosis"] and Diagnosis(**result["diagnosis"])})
+            for result in values["results"]
+        ]
+        return cls(**values | {"results": tuple(results)})

@@ -1,43 +1,23 @@
 """按顺序做一道练习的检查，停在第一个错误上。"""
 
 import inspect
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from self_check.exercise import Exercise
-from self_check.report import CheckResult, Diagnosis
-from self_check.sandbox import diagnose_error, display_name, run_limited
-
-
-@dataclass(frozen=True)
-class Report:
-    """一次自检的全部结果。"""
-
-    results: tuple[CheckResult, ...]
-    printed: str  # 学习者的代码打印的文字
-
-    @property
-    def diagnosis(self) -> Diagnosis | None:
-        """第一个错误；None 表示全部通过。"""
-        return next((result.diagnosis for result in self.results if result.diagnosis), None)
-
-    @property
-    def passed(self) -> bool:
-        """全部通过。"""
-        return all(result.passed for result in self.results)
+from self_check.report import CheckResult, Diagnosis, Report
+from self_check.sandbox import SetupError, diagnose_error, display_name, run_limited
 
 
 def run_suite(exercise: Exercise, subject: Any) -> Report:
-    """做完一道练习的检查。
+    """做完一道练习的检查。不论学习者的代码做什么，都给出报告。
 
     Args:
         subject: 学习者的模块，或他的类。
 
     Raises:
         SetupError: 自检跑不起来，例如项目不完整。
-        Exception: 自检程序自己出了错（调用栈里没有学习者的代码）。
     """
     results: list[CheckResult] = []
     printed: list[str] = []
@@ -54,12 +34,19 @@ def run_suite(exercise: Exercise, subject: Any) -> Report:
         printed.append(outcome.printed)
         diagnosis = outcome.value
         if outcome.error is not None:
-            diagnosis = diagnose_error(outcome.error, source_file, f"检查“{name}”", look_at(source_file))
-            if diagnosis is None:
+            if isinstance(outcome.error, SetupError):
                 raise outcome.error
+            diagnosis = diagnose_error(outcome.error, source_file, f"检查“{name}”", look_at(source_file))
         failed = diagnosis is not None
         results.append(CheckResult(name, diagnosis))
     return Report(tuple(results), "".join(printed))
+
+
+def failed_before_checking(exercise: Exercise, diagnosis: Diagnosis, printed: str = "") -> Report:
+    """一项也没能查：学习者的文件装不进来，或者把整个进程弄没了。"""
+    first, *rest = (name for name, _ in exercise.checks)
+    results = (CheckResult(first, diagnosis), *(CheckResult(name, None, skipped=True) for name in rest))
+    return Report(results, printed)
 
 
 def learner_file(subject: Any) -> str:
@@ -71,8 +58,9 @@ def learner_file(subject: Any) -> str:
     )
     for owner in owners:
         for value in vars(owner).values() if inspect.isclass(owner) else [owner]:
-            if inspect.isfunction(value):
-                return value.__code__.co_filename
+            function = inspect.unwrap(value) if callable(value) else value
+            if inspect.isfunction(function):
+                return function.__code__.co_filename
     return str(getattr(subject, "__file__", ""))
 
 

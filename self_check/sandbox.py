@@ -1,7 +1,8 @@
 """运行学习者的代码：有时限，它的打印收起来，它抛出的任何东西都变成一份诊断。
 
-代码在一个守护线程里运行，主线程看着它用掉的 CPU 时间；超时就在那个线程里抛出一个异常。
-信号只有 POSIX 才有，子进程拿不到 notebook 里定义的类，这种办法处处可用。
+代码在一个守护线程里运行，主线程看着它用掉的 CPU 时间；超时就在那个线程里抛出一个异常。信号只有 POSIX 才有，
+子进程拿不到 notebook 里定义的类，这种办法处处可用。卡在 C 代码里、一直占着解释器锁（GIL）的，线程停不下它：
+文件里的练习因此在另一个进程里检查（见 :mod:`self_check.supervisor`）。
 """
 
 import ast
@@ -9,6 +10,7 @@ import contextlib
 import ctypes
 import io
 import linecache
+import re
 import sys
 import threading
 import time
@@ -20,13 +22,26 @@ from typing import Any
 
 from self_check.report import Diagnosis
 
-# 正常的实现只要几毫秒。按 CPU 时间算，机器忙的时候不会误判；墙上时间管 sleep、等待输入之类。
+# 正常的实现只要几毫秒。按 CPU 时间算，机器忙的时候不会误判；墙上时间管等待网络、锁之类。
 CPU_SECONDS = 2.0
-WALL_SECONDS = 60.0
+WALL_SECONDS = 20.0
+SLEEP_SECONDS = 0.5  # 一共可以 sleep 多久
+_LONGEST_LINE = 300  # 引用学习者的报错、打印时，一行最多多少个字符
+
+on_tick: list[Callable[[], None]] = []  # 等着学习者的代码时，每隔几十毫秒调用一次
+on_call: list[Callable[[str], None]] = []  # 每次要调用学习者的代码时，告诉它调用的是什么
 
 
 class TimeLimitExceeded(BaseException):
     """学习者的代码没有在时限之内结束。不是 Exception 的子类：学习者写的 ``except Exception`` 拦不住它。"""
+
+
+class Slept(TimeLimitExceeded):
+    """学习者的代码在 ``time.sleep``：不必真的等到时限。"""
+
+
+class ExitedAtOnce(BaseException):
+    """学习者的代码调用了 ``os._exit``。"""
 
 
 class SetupError(Exception):
@@ -45,12 +60,25 @@ class Outcome:
 @contextlib.contextmanager
 def calling(description: str) -> Iterator[None]:
     """记下正在调用什么；这时抛出的异常会带着它，成为诊断的“调用了什么”。"""
+    for tell in on_call:
+        tell(description)
     try:
         yield
     except BaseException as error:
         if not hasattr(error, "called"):
             error.called = description  # type: ignore[attr-defined]
         raise
+
+
+@contextlib.contextmanager
+def untraced() -> Iterator[None]:
+    """我们自己要导入很大的库时：不必一行一行地看着，能快一倍。"""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
 
 
 def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
@@ -71,7 +99,7 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
 
     def target() -> None:
         nonlocal value, error
-        if not _debugger_attached():
+        if not debugger_attached():
             sys.settrace(exit_when_time_is_up)
         try:
             value = function()
@@ -80,7 +108,7 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
 
     printed = io.StringIO()
     thread = threading.Thread(target=target, daemon=True)
-    with contextlib.redirect_stdout(printed), _empty_stdin():
+    with contextlib.redirect_stdout(printed), _empty_stdin(), _short_sleeps():
         thread.start()
         if not _wait(thread):
             line = _line_in(sys._current_frames().get(thread.ident or 0), source_file)
@@ -90,7 +118,7 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
             if error is None or isinstance(error, TimeLimitExceeded):
                 error = error or TimeLimitExceeded()
                 error.line = line  # type: ignore[attr-defined]
-    return Outcome(value, error, printed.getvalue())
+    return Outcome(value, error, cleaned(printed.getvalue(), lines=True))
 
 
 @contextlib.contextmanager
@@ -103,6 +131,25 @@ def _empty_stdin() -> Iterator[None]:
         sys.stdin = saved
 
 
+@contextlib.contextmanager
+def _short_sleeps() -> Iterator[None]:
+    """``time.sleep`` 加起来不过半秒；超过就当场说，不真的等。"""
+    slept, sleep = 0.0, time.sleep
+
+    def sleep_shortly(seconds: Any) -> None:
+        nonlocal slept
+        slept += seconds
+        if slept > SLEEP_SECONDS:
+            raise Slept
+        sleep(seconds)
+
+    time.sleep = sleep_shortly
+    try:
+        yield
+    finally:
+        time.sleep = sleep
+
+
 def _wait(thread: threading.Thread) -> bool:
     """等线程结束；超时返回 False。用着调试器时不限时，import 所用的时间不算。"""
     cpu, wall = time.process_time(), time.monotonic()
@@ -110,13 +157,16 @@ def _wait(thread: threading.Thread) -> bool:
         thread.join(0.02)
         if not thread.is_alive():
             return True
-        if _debugger_attached() or _is_importing(sys._current_frames().get(thread.ident or 0)):
+        for tick in on_tick:
+            tick()
+        if debugger_attached() or _is_importing(sys._current_frames().get(thread.ident or 0)):
             cpu, wall = time.process_time(), time.monotonic()
         if time.process_time() - cpu > CPU_SECONDS or time.monotonic() - wall > WALL_SECONDS:
             return False
 
 
-def _debugger_attached() -> bool:
+def debugger_attached() -> bool:
+    """有没有调试器在看着。"""
     monitoring = getattr(sys, "monitoring", None)  # Python 3.12 起调试器用它
     return sys.gettrace() is not None or (monitoring is not None and bool(monitoring.get_tool(monitoring.DEBUGGER_ID)))
 
@@ -166,21 +216,23 @@ def _interrupt(thread: threading.Thread) -> None:
         )
 
 
-def diagnose_error(error: BaseException, source_file: str, default_called: str, look: str) -> Diagnosis | None:
+def diagnose_error(error: BaseException, source_file: str, default_called: str, look: str) -> Diagnosis:
     """学习者的代码抛出的东西 → 诊断。
+
+    调用栈里可以没有他的代码：参数对不上，或者他造出来的东西用不了，都是在我们用它的时候才出错。
 
     Args:
         source_file: 学习者的文件；调用栈里只有这个文件的行才给他看。
         default_called: 没有用 :func:`calling` 说明时，“调用了什么”。
         look: 到哪里去看。
-
-    Returns:
-        诊断；如果调用栈里没有学习者的代码，说明是自检程序自己的错，返回 None。
     """
+    called = getattr(error, "called", default_called)
     place = _learner_place(error, source_file)
     if place is None:
-        return None
-    called = getattr(error, "called", default_called)
+        came, likely = _explain(error, "")
+        if isinstance(error, TypeError) and _ARGUMENTS.search(str(error)):
+            likely = "参数的个数或名字与原来的不同，自检（和训练）就调用不了它；请把 def 那一行改回原来的样子。"
+        return Diagnosis(slug="raises", called=called, came=came, likely=likely, look=look)
     line, code = place
     where = f"{display_name(source_file)} 第 {line} 行：\n    {code}"
     if isinstance(error, NotImplementedError):
@@ -191,8 +243,12 @@ def diagnose_error(error: BaseException, source_file: str, default_called: str, 
             likely="如果已经写了，请删掉 raise NotImplementedError 这一行，并用 return 返回结果。",
             look=look,
         )
-    came, likely = _explain(error)
+    came, likely = _explain(error, code)
     return Diagnosis(slug="raises", called=called, came=f"{came}\n{where}", likely=likely, look=look)
+
+
+# “f() takes 1 positional argument but 2 were given”之类：调用时给的参数与定义的不同。
+_ARGUMENTS = re.compile(r"positional argument|keyword argument|takes no arguments|multiple values for argument")
 
 
 def _learner_place(error: BaseException, source_file: str) -> tuple[int, str] | None:
@@ -205,7 +261,7 @@ def _learner_place(error: BaseException, source_file: str) -> tuple[int, str] | 
         traceback = traceback.tb_next
     if found is None:
         found = getattr(error, "line", None)
-    return None if found is None else (found, linecache.getline(source_file, found).strip())
+    return None if found is None else (found, cleaned(linecache.getline(source_file, found).strip()))
 
 
 def _line_in(frame: FrameType | None, source_file: str) -> int | None:
@@ -222,9 +278,35 @@ def display_name(source_file: str) -> str:
     return Path(source_file).name if Path(source_file).is_file() else "notebook 的单元格"
 
 
-def _explain(error: BaseException) -> tuple[str, str]:
-    """(发生了什么, 多半为什么)。"""
-    name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def cleaned(text: str, lines: bool = False) -> str:
+    """引用学习者的文字：太长的截短，控制字符（颜色、响铃、清屏……）去掉。
+
+    Args:
+        lines: 有好几行的：换行留着，每一行各自截短。
+    """
+    text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]", "", text)
+    if lines:
+        return "\n".join(cleaned(line) for line in text.splitlines()) + "\n" * text.endswith("\n")
+    text = "".join(char if char.isprintable() or char == "\t" else " " for char in text)
+    return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + f"……（共 {len(text):,} 个字符）"
+
+
+def _explain(error: BaseException, code: str) -> tuple[str, str]:
+    """(发生了什么, 多半为什么)；``code`` 是学习者的那一行。"""
+    try:
+        message = cleaned(str(error))
+    except Exception:  # 学习者自己的异常类，它的 __str__ 也可能出错
+        message = ""
+    name = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if type(error).__name__ == "BdbQuit" or re.search(r"\bbreakpoint\(|set_trace\(|post_mortem\(", code):
+        return (
+            "停在了断点上",
+            "断点（breakpoint() 或 pdb）留在了代码里；自检时没有键盘输入，请删掉它，要看变量请用 print。",
+        )
+    if isinstance(error, Slept):
+        return "代码在 sleep", "time.sleep 只是让程序停下来等，这道练习用不着，自检也不等；请删掉这一行。"
+    if isinstance(error, ExitedAtOnce):
+        return "程序要退出（os._exit）", "os._exit() 会让整个程序立刻结束。请用 return 返回结果，不要退出。"
     if isinstance(error, TimeLimitExceeded):
         return (
             "超过了时限，代码还没有运行完",
@@ -232,16 +314,29 @@ def _explain(error: BaseException) -> tuple[str, str]:
         )
     if isinstance(error, SystemExit):
         return f"程序要退出（{name}）", "代码里调用了 exit() 或 sys.exit()。请用 return 返回结果，不要退出整个程序。"
+    if isinstance(error, ValueError) and "unpack" in message:
+        return f"抛出了 {name}", _unpacking(code)
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return f"抛出了 {name}", reason
     return f"抛出了 {name}", "请从这一行看起，可以在它前面加 print 看看各个变量。"
 
 
+def _unpacking(code: str) -> str:
+    segments = "segments(message) 给出四段：header, content, end, newline，要用四个变量来接。"
+    messages = (
+        "一段对话有几条消息不一定：可能有 system，也可能有好几轮；请用 for message in conversation 一条一条地处理。"
+    )
+    if "segments" in code:
+        return segments
+    return messages if "conversation" in code else f"等号两边的个数不同。{segments}{messages}"
+
+
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (RecursionError, "函数一直在调用自己，没有停下的条件。"),
     (EOFError, "自检时没有键盘输入，不能用 input() 或 breakpoint()；要看变量请用 print。"),
     (KeyError, "字典里没有这个键。每条消息只有 role 和 content 两个键；tokenizer(...) 的结果里 id 在 input_ids 下。"),
+    (UnicodeError, "文字的编码不对：字符串里有不能编码的字符。"),
     (IndexError, "下标超出了范围。对话可能只有两条消息，也可能没有 system；回答可能只有一个 token。"),
     (UnboundLocalError, "变量在赋值之前就用到了，多半是赋值写在了没有走到的 if 或循环里。"),
     (NameError, "这个名字没有定义，看看有没有写错，或者漏了 self.。"),

@@ -1,0 +1,169 @@
+"""TODO 2 的最后几项检查：给定的代码用这一层来合并、装进模型、保存、读回，都用得了。"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from self_check.lora_base import base_problem
+from self_check.lora_layers import Setting, Trial, build, close, fill_factors, numbers, shown
+from self_check.lora_learner import Learner
+from self_check.lora_messages import compare, diagnose
+from self_check.lora_output import output_problem
+from self_check.report import Diagnosis
+from self_check.sandbox import calling
+
+_R, _ALPHA = 3, 5.0
+_TARGETS = ["q_proj", "up_proj"]
+
+
+def check_merge(learner: Learner) -> Diagnosis | None:
+    """``layer.merge()`` 是权重为 W + (alpha / r)·(A B)ᵀ 的线性层；训练、推理两种状态，走一步之前之后，都是。"""
+    for setting in (Setting(7, 5, r=4, alpha=10), Setting(6, 9, r=5, alpha=2.5, bias=False)):
+        trial = build(learner.lora_class, setting)
+        for number, mode in enumerate(("train", "eval", "train", "eval")):
+            fill_factors(trial, seed=20 + 2 * number)
+            called = f"layer = {setting}\nlayer.{mode}()\nmerged = layer.merge()，A、B 已经不是初值"
+            with calling(called):
+                trial.layer.train(mode == "train")
+            if found := _merge_problem(trial, called):
+                return found
+            if found := output_problem(trial, numbers(3, setting.in_features), f"layer.{mode}(); layer.merge()\n"):
+                return found
+    return None
+
+
+def _merge_problem(trial: Trial, called: str) -> Diagnosis | None:
+    for name in ("r", "alpha"):
+        value, expected = getattr(trial.layer, name, None), getattr(trial.setting, name)
+        if not _is_number(value, expected):
+            came = compare(f"layer.{name}", f"{expected:g}", "（没有）" if value is None else value)
+            likely = (
+                f"给定的 merge 用 self.alpha / self.r 来算系数，所以 self.{name} 要存着，而且就是传进来的 {name}。"
+                "要存 alpha / r，请另起一个名字（例如 self.scaling）。"
+            )
+            return diagnose("wrong_output", called, came, likely)
+    with calling(called):
+        merged: Any = trial.layer.merge()
+    if not isinstance(merged, nn.Linear):
+        came = f"layer.merge() 返回的是 {type(merged).__name__}，应当是 nn.Linear"
+        return diagnose("wrong_output", called, came, "merge 是给定的方法，请不要改它，也不要另写一个同名的。")
+    a, b = (getattr(trial.layer, name).detach().double() for name in ("lora_A", "lora_B"))
+    expected = trial.reference.weight.detach().double() + (a @ b).T * (trial.setting.alpha / trial.setting.r)
+    if merged.weight.shape != expected.shape or not close(merged.weight, expected):
+        came = compare("merged.weight 的第一行", shown(expected), shown(merged.weight))
+        return diagnose("wrong_output", called, came, "合并得到的权重与 W + (alpha / r)·(A B)ᵀ 不同。")
+    return base_problem(trial, called)
+
+
+def _is_number(value: object, expected: float) -> bool:
+    try:
+        return abs(float(value) - expected) < 1e-6  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def check_in_a_model(learner: Learner) -> Diagnosis | None:
+    """用给定的函数走一遍：``apply_lora``、训练两步、``lora_state_dict``、``merge``，再读回到另一个模型里。"""
+    model, given = _Model(), learner.given
+    base, x = copy.deepcopy(model), numbers(2, 3, 6)
+    called = f"model 有 q_proj、up_proj、head 三个线性层\napply_lora(model, {_TARGETS}, r={_R}, alpha={_ALPHA:g})"
+    with torch.random.fork_rng(devices=[]), calling(called):
+        torch.manual_seed(0)
+        given["apply_lora"](model, _TARGETS, r=_R, alpha=_ALPHA)
+    names = sorted(f"{target}.{factor}" for target in _TARGETS for factor in ("lora_A", "lora_B"))
+    trained = sorted(name for name, parameter in model.named_parameters() if parameter.requires_grad)
+    if trained != names:
+        came = compare("要训练的参数", "、".join(names), "、".join(trained) or "（一个也没有）")
+        return diagnose("not_a_parameter", called, came)
+    if found := _compare(called, "model(x)", base(x), _call(model, x, called), "刚装上，输出应当与原来的模型相同。"):
+        return found
+
+    called += "\n训练两步"
+    for _ in range(2):
+        loss = _call(model, x, called).square().mean()
+        with calling(called):
+            gradients = torch.autograd.grad(loss, [model.get_parameter(name) for name in names])
+        with torch.no_grad():
+            for name, gradient in zip(names, gradients, strict=True):
+                model.get_parameter(name).sub_(gradient)
+    with calling(f"{called}\nmodel.eval()"):
+        model.eval()
+    output = _call(model, x, called)
+    if close(output, base(x)):
+        came = compare("model(x) 的第一行", "与训练之前不同", shown(output))
+        return diagnose("no_gradient", called, came, "训练了两步，输出一点也没有变。")
+    state = {name: tensor.clone() for name, tensor in given["lora_state_dict"](model).items()}
+    if sorted(state) != names:
+        came = compare("lora_state_dict(model) 里的名字", "、".join(names), "、".join(sorted(state)) or "（空的）")
+        return diagnose("not_a_parameter", called, came)
+    return (
+        _loading_problem(learner, base, state, x, output)
+        or _conversion_problem(model, x, output, called)
+        or _merging_problem(learner, model, x, output, called)
+    )
+
+
+def _loading_problem(
+    learner: Learner, base: nn.Module, state: dict[str, Tensor], x: Tensor, output: Tensor
+) -> Diagnosis | None:
+    called = "另一个同样的模型：apply_lora(other, …); load_lora_state_dict(other, 保存下来的 A、B)"
+    other = copy.deepcopy(base)
+    with calling(called):
+        learner.given["apply_lora"](other, _TARGETS, r=_R, alpha=_ALPHA)
+        learner.given["load_lora_state_dict"](other, state)
+        other.eval()
+    return _compare(called, "other(x)", output, _call(other, x, called), "读回保存的 A、B，输出应当与保存时相同。")
+
+
+def _conversion_problem(model: nn.Module, x: Tensor, output: Tensor, called: str) -> Diagnosis | None:
+    """``.double()``、``.to(device)`` 要碰得到每一个张量。"""
+    called += "\ncopy.deepcopy(model).double()(x.double())"
+    with calling(called):
+        converted = copy.deepcopy(model).double()
+    likely = "有的张量没有跟着转换：它没有登记为参数、缓冲区或子模块，.to(device) 也会漏掉它。"
+    return _compare(called, "输出", output.double(), _call(converted, x.double(), called), likely)
+
+
+def _merging_problem(learner: Learner, model: nn.Module, x: Tensor, output: Tensor, called: str) -> Diagnosis | None:
+    called += "\nmerge(model)"
+    with calling(called):
+        merged = learner.given["merge"](model)
+    left = [name for name, module in merged.named_modules() if isinstance(module, learner.lora_class)]
+    if left:
+        came = f"合并以后，{left[0]} 还是 LoRALinear"
+        return diagnose("wrong_output", called, came, "merge 没有把它换成普通的线性层。")
+    likely = "合并以后的模型，输出应当与合并之前相同。"
+    return _compare(called, "merge(model)(x)", output, _call(merged, x, called), likely)
+
+
+def _call(model: nn.Module, x: Tensor, called: str) -> Tensor:
+    with calling(f"{called}\nmodel(x)，x 的形状是 {tuple(x.shape)}"):
+        return model(x)
+
+
+def _compare(called: str, name: str, expected: Tensor, actual: Tensor, likely: str) -> Diagnosis | None:
+    if actual.dtype != expected.dtype:
+        return diagnose(
+            "wrong_dtype_or_device", called, compare(f"{name}的 dtype", expected.dtype, actual.dtype), likely
+        )
+    if close(actual, expected):
+        return None
+    return diagnose("wrong_output", called, compare(f"{name} 的第一行", shown(expected), shown(actual)), likely)
+
+
+class _Model(nn.Module):
+    """一个小模型，每次造出来都一样：两个要装 LoRA 的线性层（有偏置的，没有偏置的），和两个不装的层。"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.q_proj = nn.Linear(6, 8)
+            self.norm = nn.LayerNorm(8)
+            self.up_proj = nn.Linear(8, 7, bias=False)
+            self.head = nn.Linear(7, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.up_proj(self.norm(self.q_proj(x))).tanh())

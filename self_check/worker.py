@@ -1,0 +1,127 @@
+"""在单独的进程里装入学习者的文件，检查它，把结果写成 JSON。
+
+由 :mod:`self_check.supervisor` 启动。不论学习者的代码做什么，这个进程都会结束：装入和检查都有时限和内存的上限；
+卡在 C 代码里、线程停不下来的，由 ``faulthandler`` 的看门狗写下停在哪一行，结束进程。
+"""
+
+import faulthandler
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import self_check
+from self_check import sandbox
+from self_check.delegation import delegates
+from self_check.exercise import Exercise, load_exercise
+from self_check.report import Report
+from self_check.runner import failed_before_checking, look_at, run_suite
+from self_check.sandbox import ExitedAtOnce, SetupError, diagnose_error, run_limited
+
+RESULT, CALLED, STUCK = "result.json", "called.txt", "stuck.txt"
+# 解释器锁这么久没有放开，就是卡住了。装入文件时也许要导入很大的库，磁盘又慢，所以宽一些。
+_STUCK_SECONDS, _LOADING_SECONDS = 4.0, 25.0
+_MEMORY_BYTES = 2 * 10**9
+_OUTPUT_BYTES = 64 * 10**6
+
+
+def main() -> None:
+    """命令行的参数：``data`` 或 ``lora``、学习者的文件、把结果写到哪个目录。"""
+    todo, path, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    sys.argv = [str(path)]
+    with (folder / STUCK).open("w", encoding="utf-8") as stuck:
+        faulthandler.enable(stuck)
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # 不真的编译：编译一次要几十秒，结果与不编译的相同
+        exercise = load_exercise(todo)
+        for module in exercise.imports:
+            import_module(module)
+        wind = _watchdog(stuck)
+        sandbox.on_call.append(lambda called: _remember(folder, called))
+        _limit()
+        exit_now, os._exit = os._exit, _exit_at_once
+        try:
+            result = check(exercise, path, wind).to_dict()
+        except SetupError as error:
+            result = {"setup_error": str(error)}
+        partial_file = folder / (RESULT + ".part")
+        partial_file.write_text(json.dumps(result), encoding="utf-8")
+        partial_file.replace(folder / RESULT)
+        faulthandler.cancel_dump_traceback_later()
+        exit_now(0)  # 学习者留下的线程、atexit 都不等
+
+
+def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda seconds: None) -> Report:
+    """装入一个文件，检查它。
+
+    Args:
+        wind: 给看门狗上弦：往后这么多秒没有动静就算卡住。
+    """
+    self_check._being_checked = True
+    module = ModuleType("__main__")
+    module.__file__ = str(path)
+    sys.modules["__main__"] = module
+    sys.path[:0] = [str(path.parent)]
+    wind(_LOADING_SECONDS)
+    outcome = run_limited(partial(_execute, module, path), str(path))
+    if outcome.error is not None:
+        called = f"装入 {path.name}"
+        diagnosis = diagnose_error(outcome.error, str(path), called, look_at(str(path)))
+        return failed_before_checking(exercise, diagnosis, outcome.printed)
+    sandbox.on_tick.append(lambda: wind(_STUCK_SECONDS))
+    report = run_suite(exercise, module)
+    return Report(report.results, outcome.printed + report.printed, delegates(path, exercise.todo))
+
+
+def _execute(module: ModuleType, path: Path) -> None:
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+
+
+def _remember(folder: Path, called: str) -> None:
+    with suppress(OSError):
+        (folder / CALLED).write_text(called, encoding="utf-8")
+
+
+def _watchdog(stuck: Any) -> Callable[[float], None]:
+    """解释器锁一直放不开，主线程就不能来上弦；``faulthandler`` 自己的线程于是写下各个线程在哪一行，结束进程。"""
+    wound = 0.0
+
+    def wind(seconds: float) -> None:
+        nonlocal wound
+        if time.monotonic() - wound > 0.5:
+            wound = time.monotonic()
+            faulthandler.dump_traceback_later(seconds, exit=True, file=stuck)
+
+    return wind
+
+
+def _limit() -> None:
+    """内存和写文件的上限；没有 ``resource`` 的系统（Windows）没有。"""
+    try:
+        import resource
+    except ImportError:
+        return
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _MEMORY_BYTES,) * 2)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_OUTPUT_BYTES,) * 2)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _data_bytes() -> int:
+    """现在已经用了多少（Linux）；别的系统当作零。"""
+    with suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[5])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _exit_at_once(status: int) -> NoReturn:
+    raise ExitedAtOnce
