@@ -82,9 +82,9 @@ def build_checks(trial_checks: Sequence[tuple[str, TrialCheck]] = TRIAL_CHECKS) 
         ("特别的内容：重复的话、空白、换行、很多轮", lambda learner: first_error(learner.special)),
         ("另一个分词器：一个词一个 token，没有 BOS", lambda learner: first_error(learner.words)),
         ("另一个分词器：一个字节一个 token", lambda learner: first_error(learner.bytes)),
+        ("太长的对话", on_truncated),
         ("另一个分词器：定义了 BOS 但不加，两个换行一个 token", lambda learner: first_error(learner.unadded_bos)),
         ("另一个分词器：一个换行两个 token", lambda learner: first_error(learner.two_token_newline)),
-        ("太长的对话", on_truncated),
         ("随机的对话", lambda learner: first_error(learner.random)),
         ("内容里写的 <|im_end|> 只是文字", lambda learner: first_error(learner.injected)),
     )

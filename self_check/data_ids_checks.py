@@ -170,10 +170,6 @@ def _wrong_tokenizer(trial: Trial, ids: list[int]) -> str:
 def _merged(trial: Trial, ids: list[int]) -> str:
     """几段文字连在一起分词，边界两边的合成了一个 token。"""
     named, conversation = trial.case.tokenizer, trial.case.conversation
-    named.backend.encode_special_tokens = False
-    text = "".join(f"{START}{message['role']}\n{message['content']}{END}\n" for message in conversation)
-    if ids == named.backend.encode(text, add_special_tokens=False).ids and text.count(END) == len(conversation):
-        return "整段对话拼成一个字符串再分词：" + _MERGED + "而且，用户在内容里写的标记会变成真的（注入）。"
     jointly = [
         token
         for message in conversation
@@ -184,12 +180,13 @@ def _merged(trial: Trial, ids: list[int]) -> str:
             *named.encode("\n"),
         )
     ]
-    return "角色头和内容连在一起分词：" + _MERGED if ids == jointly else ""
+    return _MERGED if ids == jointly else ""
 
 
 _MERGED = (
-    "内容以换行开头时，它与角色头的换行合成了一个 token。聊天时，角色头是程序写好的，模型从它后面开始说，"
+    "角色头和内容连在一起分词（或者整段对话拼成了一个字符串再分词）：内容以换行开头时，它与角色头的换行合成了一个 token。聊天时，角色头是程序写好的，模型从它后面开始说，"
     "永远见不到这样的 token。角色头和内容要分开编码（self.chatml.segments 就是这样）。"
+    "拼成一个字符串还有一害：用户在内容里写的标记会变成真的（注入）。"
 )
 
 

@@ -142,7 +142,9 @@ def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
     def is_masked_end(p: Position) -> bool:
         return p.token.kind == "end" and p.token.role == "assistant" and p.state == "masked"
 
-    # 回答的内容也没有（全）学的，不是“漏了结束标记”，由别的检查去说。
+    # 有的回答只学了一部分内容，就不只是“漏了结束标记”，由 check_labels 去说。
+    if any(len({p.state for p in content}) > 1 for trial in trials for content in trial.answer_contents()):
+        return None
     found = next(
         (
             (trial, complete)
@@ -191,7 +193,7 @@ def check_first_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
         next(trial for trial, content in answers if _masked_at_the_start(content)),
         "first_token_masked",
         lambda p: p.token.kind == "content" and p.token.trained and p.token.offset < most,
-        f"回答的{which}没有学。多半是开头的位置多算了。模型看完角色头，要输出的正是它；"
+        f"回答的{which} 没有学。多半是开头的位置多算了。模型看完角色头，要输出的正是它；"
         "没有学过，第一个字就是乱猜的，后面也跟着错。",
         "检查开头的位置：labels 不错开，不需要 +1；角色头有几个 token，要看分词器。",
     )

@@ -42,6 +42,7 @@ from self_check.tokens import pad, shorten
 
 TOKENIZERS = (base_tokenizer, word_tokenizer, byte_tokenizer, unadded_bos_tokenizer, two_token_newline_tokenizer)
 _RANDOM_CONVERSATIONS = 6  # 每个分词器
+_LONG_ENOUGH = 4096  # 怎样的对话也放得下
 
 
 class Position(NamedTuple):
@@ -191,7 +192,7 @@ class Learner:
         seed = int(os.environ.get("SELF_CHECK_SEED") or secrets.randbelow(10**6))
         rng = random.Random(seed)
         return [
-            self._try(Case(tokenizer(), random_conversation(rng), seed=seed))
+            self._try(Case(tokenizer(), random_conversation(rng), max_length=_LONG_ENOUGH, seed=seed))
             for tokenizer in TOKENIZERS
             for _ in range(_RANDOM_CONVERSATIONS)
         ]
@@ -212,7 +213,7 @@ class Learner:
             cases += [Case(tokenizer, PLAIN[2], second_answer + 2)]
             cases += [Case(tokenizer, PLAIN[2], len(turns) + len(tokenizer.bos))]
             cases += [Case(tokenizer, LONG, 512), Case(tokenizer, LONG, 1024), Case(tokenizer, SINGLE, 5)]
-            cases += [Case(tokenizer, VERY_LONG, 4096)]
+            cases += [Case(tokenizer, VERY_LONG, _LONG_ENOUGH)]
         return [self._try(case) for case in cases]
 
     def first_item(self, case: Case) -> tuple[list[int], list[int]]:

@@ -14,13 +14,14 @@ _CHECKS = (
     ("原来的权重和偏置都冻结", "lora_checks.check_frozen"),
     ("要训练的参数恰好是 lora_A 和 lora_B", "lora_checks.check_parameters"),
     ("A 是 (in_features, r)，B 是 (r, out_features)", "lora_checks.check_shapes"),
-    ("A 的初值随机、大小合适，B 的初值是零", "lora_checks.check_initial_values"),
+    ("A 的初值随机，B 的初值是零", "lora_checks.check_initial_values"),
     ("输出等于公式，x 可以是二维或三维", "lora_checks.check_output"),
     ("两层互不影响", "lora_checks.check_two_layers"),
     ("训练一步：梯度正确，原来的权重不变", "lora_checks.check_training"),
+    ("dtype 和 device 与原来的层相同", "lora_checks.check_dtype_and_device"),
     ("合并（merge）等于公式，训练、推理时都是", "lora_use.check_merge"),
     ("装进模型：训练、保存、读回、合并都用得了", "lora_use.check_in_a_model"),
-    ("dtype 和 device 与原来的层相同", "lora_checks.check_dtype_and_device"),  # 第一次用 meta 设备要一秒，放在最后
+    ("A 的初值不太大", "lora_checks.check_scale"),
 )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from self_check.lora_base import base_problem, hook_problem
-from self_check.lora_initial_values import initial_values_problem, same_values_problem
+from self_check.lora_initial_values import initial_values_problem, same_values_problem, scale_problem
 from self_check.lora_layers import Setting, Trial, build, build_all, call, close, fill_factors, numbers, shown
 from self_check.lora_learner import Learner
 from self_check.lora_messages import compare, diagnose
@@ -27,6 +27,7 @@ _SETTINGS = (
     Setting(6, 9, r=5, alpha=2.5, bias=False),
     Setting(16, 12, omit_r_alpha=True),
 )
+_LARGE = Setting(512, 40, r=32, alpha=64)  # A 有一万多个数，看得出它们怎样分布
 # x 除了最后一维以外的形状：x 可以是二维或三维的；逐个 token 生成时，批大小和长度都是 1。
 _X_SHAPES = ((3,), (2, 3), (1, 1))
 
@@ -206,12 +207,17 @@ def _dtype_or_device_problem(trial: Trial) -> Diagnosis | None:
 
 
 def check_initial_values(learner: Learner) -> Diagnosis | None:
-    """A 的初值随机、均值为零、大小合适，B 的初值是零；每一层各取各的随机数。"""
-    setting = Setting(512, 40, r=32, alpha=64)
+    """A 的初值随机、均值为零，B 的初值是零；每一层各取各的随机数。"""
+    setting = _LARGE
     first, second = (trial.layer for trial in build_all(learner.lora_class, [setting, setting]))
     if found := initial_values_problem(first.lora_A.detach(), first.lora_B.detach(), f"layer = {setting}"):
         return found
     return same_values_problem(first.lora_A.detach(), second.lora_A.detach(), f"a = {setting}\nb = {setting}")
+
+
+def check_scale(learner: Learner) -> Diagnosis | None:
+    """A 的初值不太大。别的都对了才说它：大了能训练，只是学得差。"""
+    return scale_problem(build(learner.lora_class, _LARGE).layer.lora_A.detach(), f"layer = {_LARGE}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ _LARGEST = 5
 
 
 def initial_values_problem(a: Tensor, b: Tensor, called: str) -> Diagnosis | None:
-    """A 应当随机、均值为零、大小合适，B 应当是零。
+    """A 应当随机、均值为零，B 应当是零；A 的大小见 :func:`scale_problem`。
 
     约定是标准差 1/√in_features 的高斯分布；均匀分布（PEFT 的 kaiming_uniform_）、小一些的标准差无害，都可以。
 
@@ -33,7 +33,6 @@ def initial_values_problem(a: Tensor, b: Tensor, called: str) -> Diagnosis | Non
     if not b_is_zero:
         return diagnose("b_not_zero", called, came)
     reason = _what_is_wrong(a)
-    came += f"\n约定    均值 0，标准差 1/√{a.shape[0]} = {a.shape[0] ** -0.5:.3g}"
     return diagnose("not_gaussian", called, came, reason) if reason else None
 
 
@@ -58,7 +57,7 @@ def _described(values: Tensor) -> str:
 
 
 def _what_is_wrong(values: Tensor) -> str:
-    """哪里不像各个数独立、均值为零、大小合适的随机数；都像就返回空的字符串。"""
+    """哪里不像各个数独立、均值为零的随机数；都像就返回空的字符串。"""
     sample = values.double()
     if not sample.isfinite().all():
         return "里面有 NaN 或无穷：多半用 torch.empty 留出了位置，却没有填值。"
@@ -74,12 +73,23 @@ def _what_is_wrong(values: Tensor) -> str:
         return "有一大部分不是随机数（是零，或整列相同）：每个数都要随机。"
     if torch.corrcoef(sample.T).fill_diagonal_(0).abs().max() > 0.5:
         return "有两列几乎一样：每一列都要另取随机数，不能由一列复制出来。"
-    times = (std * math.sqrt(values.shape[0])).item()
-    if times > _LARGEST:
-        return (
-            f"标准差是 1/√in_features 的 {times:.0f} 倍，太大了；多半是忘了除以 √in_features"
-            "（torch.randn 的标准差是 1）。\n"
-            "A 大这么多倍，B 走同样的一步，输出就变这么多倍。量过：自带的基座训练 120 步，标准差是 1 时，"
-            "dev 的损失是 0.24 到 0.27，照约定是 0.023。"
-        )
     return ""
+
+
+def scale_problem(a: Tensor, called: str) -> Diagnosis | None:
+    """A 的标准差不超过 1/√in_features 的几倍；小的无害。"""
+    times = (a.double().std() * math.sqrt(a.shape[0])).item()
+    if times <= _LARGEST:
+        return None
+    came = f"lora_A  {_described(a)}\n约定    均值 0，标准差 1/√{a.shape[0]} = {a.shape[0] ** -0.5:.3g}"
+    root = a.shape[0] ** -0.5
+    is_mean = abs(a.double().mean().item() - root) < 0.3 * root
+    likely = (
+        "均值恰好是 1/√in_features：nn.init.normal_ 的第二个参数是均值（mean），标准差要写 std=。\n"
+        * is_mean
+        + f"标准差是 1/√in_features 的 {times:.0f} 倍，太大了；多半是忘了除以 √in_features"
+        "（torch.randn 的标准差是 1）。\n"
+        "A 大这么多倍，B 走同样的一步，输出就变这么多倍。量过：自带的基座训练 120 步，标准差是 1 时，"
+        "dev 的损失是 0.24 到 0.27，照约定是 0.023。"
+    )
+    return diagnose("not_gaussian", called, came, likely)

@@ -70,6 +70,8 @@ def randomness_problem(trial: Trial) -> Diagnosis | None:
         return None  # 由 output_problem 去说
     if torch.equal(first, second) or not (first.isfinite().all() and second.isfinite().all()):
         return None
+    if found := base_problem(trial, called):  # 不是随机，是第一次调用改动了权重
+        return found
     row = int((first != second).flatten(0, -2).any(-1).nonzero()[0])
     rows = (shown(each.flatten(0, -2)[row:]) for each in (first, second))
     came = f"输出的第 {row + 1} 行\n  头一次  {next(rows)}\n  第二次  {next(rows)}"

@@ -120,6 +120,64 @@ def test_a_wrong_scaling_is_measured(factor, words):
     assert words in diagnose(with_forward(forward)).likely
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    {
+        "StdOne": "忘了除以 √in_features",
+        "TimesTheRoot": "倍，太大了",
+        "StdTakenForTheMean": "标准差要写 std=",
+        "SameSeedInEveryLayer": "manual_seed",
+        "HalfOfTheColumnsAreZero": "一大部分不是随机数",
+        "KeepsOnlyTheScaling": "layer.r\n  应为  4\n  实际  （没有）",
+        "AlphaBecomesTheScaling": "layer.alpha\n  应为  10\n  实际  2.5",
+        "RankForgotten": "layer.r\n  应为  4\n  实际  1",
+        "OwnMergeReturnsTheWeight": "应当是 nn.Linear",
+        "OwnMergeWithoutScaling": "合并得到的权重",
+        "MergesIntoTheOriginal": "layer.merge()",
+        "HookOnTheOriginal": "hook",
+        "ReplacesTheForwardOfTheOriginal": "forward",
+        "MergesAtEval": "在 eval() 时合并",
+        "HalvesTheOriginal": "应为  torch.float32\n  实际  torch.float16",
+        "PropertyOverAnotherName": "登记的名字却是 down",
+        "InAParameterDict": "登记的名字却是 factors.A",
+        "TwoLinearModules": "lora_A.weight",
+        "OtherNames": "名字写错了",
+        "OriginalInAList": "不在 layer.modules() 里",
+        "OriginalBehindSetattr": "不在 layer.modules() 里",
+        "OwnCopyOfTheWeight": "double()",
+        "OutputCachedByShape": "记住了以前算过的东西",
+        "ProductCachedAtEval": "记住了以前算过的东西",
+        "SharedByAlpha": "两层共用",
+        "LittleDropout": "dropout",
+        "TurnsOffTheGradientOfTheInput": "requires_grad",
+        "FreezesItselfAtEval": "lora_A 被冻结了",
+        "ViewsTheInput": "reshape",
+        "BatchedProduct": "torch.bmm 只接受三维",
+        "TrainWithoutMode": "请把 def 那一行改回",
+        "ExpandedB": "clone()",
+        "MadeInInferenceMode": "inference_mode",
+        "LazyFactors": "还没有形状",
+        "ForwardWantsTheScaling": "forward 的参数是",
+        "Exits": "sys.exit()",
+    }.items(),
+)
+def test_the_text_fits_the_mistake(name, says):
+    diagnosis = diagnose(next(cls for _, cls in WRONG if cls.__name__ == name))
+    assert says in "\n".join((diagnosis.called, diagnosis.came, diagnosis.likely))
+
+
+@pytest.mark.parametrize(("factor", "passes"), [(0.0001, True), (1, True), (4, True), (8, False), (500, False)])
+def test_only_a_harmful_scale_of_a_is_flagged(factor, passes):
+    class Scaled(lora_solution.LoRALinear):
+        def __init__(self, original_layer, r=8, alpha=16):
+            super().__init__(original_layer, r, alpha)
+            self.lora_A.data.mul_(factor)
+
+    found = diagnose(Scaled)
+    assert (found is None) == passes
+    assert passes or found.slug == "not_gaussian"
+
+
 def test_an_error_shows_the_learners_line():
     def forward(self, x):
         return self.original(x) + x @ self.lora_B @ self.lora_A

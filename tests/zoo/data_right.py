@@ -188,28 +188,6 @@ def template_with_placeholders(self, conversation):
 
 
 @right
-def sanitized_template_prefixes(self, conversation):
-    """模板一次比一次多一条消息，多出来的就是这条消息；标记在内容里时由 transformers 拆开。"""
-
-    def encode(messages, **kwargs):
-        if not messages:
-            return [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
-        return self.tokenizer.apply_chat_template(messages, return_dict=False, sanitize_control_tokens=True, **kwargs)
-
-    before = encode([])
-    input_ids, labels = list(before), [IGNORE_INDEX] * len(before)
-    for number, message in enumerate(conversation, 1):
-        after = encode(conversation[:number])
-        if message["role"] == "assistant":
-            prompt = encode(conversation[: number - 1], add_generation_prompt=True)
-            labels += [IGNORE_INDEX] * (len(prompt) - len(before)) + after[len(prompt) : -1] + [IGNORE_INDEX]
-        else:
-            labels += [IGNORE_INDEX] * (len(after) - len(before))
-        input_ids, before = after, after
-    return input_ids, labels
-
-
-@right
 def with_bos(self, conversation):
     input_ids, labels = segment_by_segment(self, conversation)
     return self.chatml.bos + input_ids, [IGNORE_INDEX] * len(self.chatml.bos) + labels
@@ -281,4 +259,55 @@ def match_statement(self, conversation):
         for ids, trained in zip(self.chatml.segments(message), rule, strict=True):
             input_ids += ids
             labels += ids if trained else [IGNORE_INDEX] * len(ids)
+    return input_ids, labels
+
+
+@right
+def own_encoding_with_the_tokenizer(self, conversation):
+    """不用 self.chatml，自己查标记的 id，一段一段地编码。"""
+
+    def encode(text):
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    start = self.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    end = self.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    input_ids, labels = [], []
+    for message in conversation:
+        header = [start] + encode(message["role"] + "\n")
+        answer = encode(message["content"]) + [end]
+        newline = encode("\n")
+        input_ids += header + answer + newline
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (answer if learn else [IGNORE_INDEX] * len(answer))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@right
+def a_helper_on_the_class(self, conversation):
+    pairs = [pair for message in conversation for pair in _pairs_of(self, message)]
+    return [token for token, _ in pairs], [label for _, label in pairs]
+
+
+def _pairs_of(dataset, message):
+    header, content, end, newline = dataset.chatml.segments(message)
+    learnt = content + end if message["role"] == "assistant" else []
+    masked = [] if learnt else content + end
+    yield from ((token, IGNORE_INDEX) for token in header + masked)
+    yield from ((token, token) for token in learnt)
+    yield from ((token, IGNORE_INDEX) for token in newline)
+
+
+@right
+def remembers_segments(self, conversation):
+    """按消息缓存编码的结果，每次都复制。"""
+    cache = self.__dict__.setdefault("_cache", {})
+    input_ids, labels = [], []
+    for message in conversation:
+        key = (message["role"], message["content"])
+        if key not in cache:
+            cache[key] = self.chatml.segments(message)
+        for number, ids in enumerate(cache[key]):
+            input_ids += ids
+            labels += ids if message["role"] == "assistant" and number in (1, 2) else [IGNORE_INDEX] * len(ids)
     return input_ids, labels

@@ -6,7 +6,10 @@
 # 照学习者的写法写，不照 ruff 的建议。
 # ruff: noqa: RUF005, RUF059, SIM105, E722, B006, B905, F821, F841
 
+import random
+import re
 import sys
+import time
 from collections.abc import Callable
 
 from data_exercise import IGNORE_INDEX
@@ -1341,3 +1344,317 @@ def right(self, conversation):
         answer = content + end if message["role"] == "assistant" else [IGNORE_INDEX] * len(content + end)
         labels += [IGNORE_INDEX] * len(header) + answer + [IGNORE_INDEX] * len(newline)
     return input_ids, labels
+
+
+# ------------------------------------------------------------------ 换一个分词器、换一段对话才看得出来
+
+
+@wrong("wrong_input_ids")
+def sanitized_template_prefixes(self, conversation):
+    """模板一次比一次多一条消息，多出来的就是这条消息；标记在内容里时由 transformers 拆开。"""
+
+    def encode(messages, **kwargs):
+        if not messages:
+            return [self.tokenizer.bos_token_id] if self.tokenizer.bos_token_id is not None else []
+        return self.tokenizer.apply_chat_template(messages, return_dict=False, sanitize_control_tokens=True, **kwargs)
+
+    before = encode([])
+    input_ids, labels = list(before), [IGNORE_INDEX] * len(before)
+    for number, message in enumerate(conversation, 1):
+        after = encode(conversation[:number])
+        if message["role"] == "assistant":
+            prompt = encode(conversation[: number - 1], add_generation_prompt=True)
+            labels += [IGNORE_INDEX] * (len(prompt) - len(before)) + after[len(prompt) : -1] + [IGNORE_INDEX]
+        else:
+            labels += [IGNORE_INDEX] * (len(after) - len(before))
+        input_ids, before = after, after
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def bos_whenever_defined(self, conversation):
+    bos = self.tokenizer.bos_token_id
+    input_ids, labels = right(self, conversation)
+    return ([bos] if bos is not None else []) + input_ids, ([IGNORE_INDEX] if bos is not None else []) + labels
+
+
+@wrong("wrong_input_ids")
+def header_and_content_together(self, conversation):
+    def encode(text):
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    start, end = self.tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    input_ids, labels = [], []
+    for message in conversation:
+        header = 1 + len(encode(message["role"] + "\n"))
+        ids = [start] + encode(message["role"] + "\n" + message["content"]) + [end] + encode("\n")
+        stop = len(ids) - len(encode("\n"))
+        input_ids += ids
+        for index, token in enumerate(ids):
+            labels.append(token if message["role"] == "assistant" and header <= index < stop else IGNORE_INDEX)
+    return input_ids, labels
+
+
+@wrong("length_mismatch")
+def newline_is_one_token(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX]
+    return input_ids, labels
+
+
+@wrong("newline_trained")
+def all_but_the_last_token(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        ids = header + content + end + newline
+        input_ids += ids
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header)
+        labels += ids[len(header) : -1] + [IGNORE_INDEX] if learn else [IGNORE_INDEX] * len(ids[len(header) :])
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def replaces_tabs(self, conversation):
+    return right(self, [{**message, "content": message["content"].replace("\t", " ")} for message in conversation])
+
+
+@wrong("wrong_input_ids")
+def normalises_line_endings(self, conversation):
+    return right(self, [{**message, "content": message["content"].replace("\r\n", "\n")} for message in conversation])
+
+
+@wrong("wrong_input_ids")
+def at_most_eight_messages(self, conversation):
+    return right(self, conversation[:8])
+
+
+@wrong("truncation_mismatch")
+def at_most_1024_tokens(self, conversation):
+    input_ids, labels = right(self, conversation)
+    return input_ids[:1024], labels[:1024]
+
+
+@wrong("wrong_input_ids")
+def skips_what_it_has_seen(self, conversation):
+    seen = self.__dict__.setdefault("_seen", set())
+    key = str(conversation)
+    if key in seen:
+        return [], []
+    seen.add(key)
+    return right(self, conversation)
+
+
+# ------------------------------------------------------------------ 常见的几种，要说得准
+
+
+@wrong("length_mismatch")
+def bos_on_one_side(self, conversation):
+    input_ids, labels = right(self, conversation)
+    return self.chatml.bos + input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def lists_made_in_the_loop(self, conversation):
+    for message in conversation:
+        input_ids, labels = [], []
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def return_in_the_loop_body(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+        return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def a_tokenizer_of_its_own(self, conversation):
+    from finetuning.chatml import ChatML
+    from self_check.data_tokenizers import base_tokenizer
+
+    chatml = ChatML(base_tokenizer().build())
+    return right(type("Other", (), {"chatml": chatml})(), conversation)
+
+
+@wrong("wrong_input_ids")
+def marker_ids_written_down(self, conversation):
+    from self_check.data_tokenizers import base_tokenizer
+
+    start, end = base_tokenizer().id("<|im_start|>"), base_tokenizer().id("<|im_end|>")  # 学习者会直接写数字
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, _, newline = self.chatml.segments(message)
+        answer = content + [end]
+        input_ids += [start] + header[1:] + answer + newline
+        labels += [IGNORE_INDEX] * len(header)
+        labels += answer if message["role"] == "assistant" else [IGNORE_INDEX] * len(answer)
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def twice_the_same(self, conversation):
+    input_ids, labels = right(self, conversation)
+    return input_ids + input_ids, labels + labels
+
+
+@wrong("raises")
+def unpacks_two_messages(self, conversation):
+    question, answer = conversation
+    return right(self, [question, answer])
+
+
+@wrong("raises")
+def unpacks_three_segments(self, conversation):
+    header, content, end = self.chatml.segments(conversation[0])
+    return header + content + end, [IGNORE_INDEX] * len(header + content + end)
+
+
+@wrong("wrong_labels")
+def regex_without_dotall(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        text = f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>"
+        hit = re.match(r"<\|im_start\|>assistant\n(.*)<\|im_end\|>$", text)
+        labels += [IGNORE_INDEX] * len(header) + (content + end if hit else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_labels")
+def stops_at_the_first_newline(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        answer = self.chatml.encode(message["content"].split("\n")[0])
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header)
+        labels += (answer + [IGNORE_INDEX] * len(content))[: len(content)] if learn else [IGNORE_INDEX] * len(content)
+        labels += (end if learn and len(answer) == len(content) else [IGNORE_INDEX]) + [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_labels")
+def half_of_a_long_answer(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        answer = (content + end)[:4] if message["role"] == "assistant" else []
+        labels += [IGNORE_INDEX] * len(header) + answer
+        labels += [IGNORE_INDEX] * (len(content + end + newline) - len(answer))
+    return input_ids, labels
+
+
+@wrong("wrong_labels")
+def drops_some_at_random(self, conversation):
+    input_ids, labels = right(self, conversation)
+    rng = random.Random(len(input_ids))
+    return input_ids, [IGNORE_INDEX if rng.random() < 0.3 else label for label in labels]
+
+
+@wrong("wrong_labels")
+def the_word_user_in_the_text(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = "user" not in str(message) and "system" not in str(message)
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_labels")
+def masks_the_ids_of_the_questions(self, conversation):
+    input_ids, labels = right(self, conversation)
+    asked = {token for m in conversation if m["role"] != "assistant" for token in self.chatml.segments(m).content}
+    return input_ids, [IGNORE_INDEX if label in asked else label for label in labels]
+
+
+@wrong("wrong_labels")
+def answers_under_the_questions(self, conversation):
+    input_ids, labels = [], []
+    for index, message in enumerate(conversation):
+        ids = [token for segment in self.chatml.segments(message) for token in segment]
+        row = [IGNORE_INDEX] * len(ids)
+        if message["role"] == "user":
+            answer = self.chatml.segments(conversation[index + 1]).content
+            row[: len(answer)] = answer[: len(ids)]
+        input_ids += ids
+        labels += row[: len(ids)]
+    return input_ids, labels
+
+
+@wrong("first_token_masked")
+def starts_four_too_late(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant"
+        skipped = min(4, len(content))
+        labels += [IGNORE_INDEX] * (len(header) + skipped)
+        labels += content[skipped:] + end if learn else [IGNORE_INDEX] * len(content[skipped:] + end)
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+# ------------------------------------------------------------------ 改了不该改的；不会结束
+
+
+@wrong("raises")
+def without_self(conversation):
+    return [1], [IGNORE_INDEX]
+
+
+@wrong("raises")
+def one_more_parameter(self, conversation, tokenizer):
+    return right(self, conversation)
+
+
+@wrong("raises")
+async def is_async(self, conversation):
+    return right(self, conversation)
+
+
+@wrong("wrong_return_type")
+def generates_them(self, conversation):
+    yield from right(self, conversation)
+
+
+@wrong("raises")
+def leaves_a_breakpoint(self, conversation):
+    breakpoint()
+    return right(self, conversation)
+
+
+@wrong("raises")
+def sleeps(self, conversation):
+    time.sleep(3600)
+    return right(self, conversation)
+
+
+@wrong("raises")
+def a_very_long_message(self, conversation):
+    raise ValueError("\x1b[31m坏了\a" + "很长" * 10_000)

@@ -20,10 +20,13 @@ def right(cls: type) -> type:
 class Plain(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
         w = original_layer.weight
-        self.lora_A = nn.Parameter(torch.randn(original_layer.in_features, r, dtype=w.dtype, device=w.device))
+        self.lora_A = nn.Parameter(
+            torch.randn(original_layer.in_features, r, dtype=w.dtype, device=w.device) / w.shape[1] ** 0.5
+        )
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features, dtype=w.dtype, device=w.device))
         self.scaling = alpha / r
 
@@ -35,10 +38,10 @@ class Plain(nn.Module):
 class SmallStd(nn.Module):
     def __init__(self, original_layer: nn.Linear, r: int = 8, alpha: float = 16) -> None:
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         for param in self.original.parameters():
             param.requires_grad = False
-        self.r, self.alpha = r, alpha
         self.lora_A = nn.Parameter((0.01 * torch.randn(original_layer.in_features, r)).to(original_layer.weight))
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features).to(original_layer.weight))
 
@@ -52,6 +55,7 @@ class SmallStd(nn.Module):
 class InitFunctions(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         kwargs = {"device": original_layer.weight.device, "dtype": original_layer.weight.dtype}
         self.lora_A = nn.Parameter(torch.empty((original_layer.in_features, r), **kwargs))
@@ -74,6 +78,7 @@ class InitFunctions(nn.Module):
 class KaimingNormal(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer.requires_grad_(False)
         weight = original_layer.weight
         self.lora_A = nn.Parameter(weight.new_empty(weight.shape[1], r))
@@ -91,6 +96,7 @@ class KaimingNormal(nn.Module):
 class Einsum(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
         out_features = original_layer.weight.size(0)
@@ -107,9 +113,14 @@ class Einsum(nn.Module):
 class FLinear(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.normal(0.0, 1.0, (original_layer.in_features, r)).to(original_layer.weight))
+        self.lora_A = nn.Parameter(
+            torch.normal(0.0, original_layer.in_features**-0.5, (original_layer.in_features, r)).to(
+                original_layer.weight
+            )
+        )
         self.lora_B = nn.Parameter(torch.zeros((r, original_layer.out_features)).to(original_layer.weight))
         self.scaling = alpha / r
 
@@ -125,9 +136,12 @@ class AddsToTheWeight(nn.Module):
 
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.randn(original_layer.in_features, r).to(original_layer.weight))
+        self.lora_A = nn.Parameter(
+            (torch.randn(original_layer.in_features, r) / original_layer.in_features**0.5).to(original_layer.weight)
+        )
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features).to(original_layer.weight))
         self.scaling = alpha / r
 
@@ -142,6 +156,7 @@ class LinearFactors(nn.Module):
 
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
         like = {"dtype": original_layer.weight.dtype, "device": original_layer.weight.device}
@@ -156,36 +171,10 @@ class LinearFactors(nn.Module):
 
 
 @right
-class Properties(nn.Module):
-    """A、B 是子模块的权重，用属性取出来。"""
-
-    def __init__(self, original_layer, r=8, alpha=16):
-        super().__init__()
-        self.original = original_layer
-        self.original.requires_grad_(False)
-        like = {"dtype": original_layer.weight.dtype, "device": original_layer.weight.device}
-        self.down = nn.Linear(r, original_layer.in_features, bias=False, **like)
-        self.up = nn.Linear(original_layer.out_features, r, bias=False, **like)
-        self.down.weight.data.normal_(0, 0.05)
-        self.up.weight.data.zero_()
-        self.scaling = alpha / r
-
-    @property
-    def lora_A(self):
-        return self.down.weight
-
-    @property
-    def lora_B(self):
-        return self.up.weight
-
-    def forward(self, x):
-        return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
-
-
-@right
 class Numpy(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
         rng = np.random.default_rng()
@@ -203,6 +192,7 @@ class Numpy(nn.Module):
 class RegisterParameter(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16, dropout=0.0):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.add_module("original", original_layer)
         self.original.requires_grad_(False)
         dtype, device = original_layer.weight.dtype, original_layer.weight.device
@@ -210,7 +200,7 @@ class RegisterParameter(nn.Module):
         self.register_parameter("lora_A", nn.Parameter(torch.zeros(shape_a, dtype=dtype, device=device)))
         self.register_parameter("lora_B", nn.Parameter(torch.zeros(shape_b, dtype=dtype, device=device)))
         with torch.no_grad():
-            self.lora_A.normal_()
+            self.lora_A.normal_(std=original_layer.in_features**-0.5)
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("scaling", torch.tensor(alpha / r, dtype=dtype, device=device))
 
@@ -222,6 +212,7 @@ class RegisterParameter(nn.Module):
 class TruncatedNormal(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         weight = original_layer.weight
         self.original = original_layer
         self.original.weight = nn.Parameter(weight.detach(), requires_grad=False)
@@ -246,9 +237,12 @@ class ScalesTheInput(nn.Module):
 
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.randn(original_layer.in_features, r).to(original_layer.weight))
+        self.lora_A = nn.Parameter(
+            (torch.randn(original_layer.in_features, r) / original_layer.in_features**0.5).to(original_layer.weight)
+        )
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features).to(original_layer.weight))
         self.r = r
         self.alpha = alpha
@@ -264,9 +258,12 @@ class Float32Inside(nn.Module):
 
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.original = original_layer
         self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.randn(original_layer.in_features, r).to(original_layer.weight))
+        self.lora_A = nn.Parameter(
+            (torch.randn(original_layer.in_features, r) / original_layer.in_features**0.5).to(original_layer.weight)
+        )
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features).to(original_layer.weight))
         self.scaling = alpha / r
 
@@ -277,10 +274,11 @@ class Float32Inside(nn.Module):
 
 @right
 class Extras(nn.Module):
-    """继承自 nn.Module 的其他写法：in_features 等属性、merge 方法、extra_repr。"""
+    """继承自 nn.Module 的其他写法：in_features 等属性、别的方法、extra_repr。"""
 
     def __init__(self, original_layer: nn.Linear, r: int = 8, alpha: float = 16, **kwargs):
         super().__init__()
+        self.r, self.alpha = r, alpha
         self.in_features, self.out_features = original_layer.in_features, original_layer.out_features
         self.r, self.alpha, self.scaling = r, alpha, alpha / r
         self.original = original_layer
@@ -293,7 +291,7 @@ class Extras(nn.Module):
     def weight(self):
         return self.original.weight
 
-    def merge(self):
+    def merged_weight(self):
         return self.original.weight + (self.lora_A @ self.lora_B).T * self.scaling
 
     def extra_repr(self):
@@ -301,3 +299,98 @@ class Extras(nn.Module):
 
     def forward(self, x, *args, **kwargs):
         return self.original(x, *args, **kwargs) + self.lora_A.mul(self.scaling).T.matmul(x.mT).mT @ self.lora_B
+
+
+def factors(original_layer, r):
+    """A、B 的占位：形状、dtype、device 都照着原来的层，A 还没有填值。"""
+    weight = original_layer.weight
+    return weight.new_empty(weight.shape[1], r), weight.new_zeros(r, weight.shape[0])
+
+
+class Initialised(nn.Module):
+    """只有 A 的初值不同的几种，都无害。"""
+
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.r, self.alpha = r, alpha
+        self.original = original_layer.requires_grad_(False)
+        a, b = factors(original_layer, r)
+        self.lora_A, self.lora_B = nn.Parameter(self.initialise(a)), nn.Parameter(b)
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+@right
+class KaimingUniformAsInPEFT(Initialised):
+    def initialise(self, a):
+        return nn.init.kaiming_uniform_(a.T, a=math.sqrt(5)).T
+
+
+@right
+class KaimingUniformOfThisShape(Initialised):
+    def initialise(self, a):
+        return nn.init.kaiming_uniform_(a, a=math.sqrt(5))
+
+
+@right
+class XavierUniform(Initialised):
+    def initialise(self, a):
+        return nn.init.xavier_uniform_(a)
+
+
+@right
+class SmallUniform(Initialised):
+    def initialise(self, a):
+        return nn.init.uniform_(a, -0.01, 0.01)
+
+
+@right
+class VerySmall(Initialised):
+    def initialise(self, a):
+        return nn.init.normal_(a, std=1e-8)
+
+
+@right
+class FixedStd(Initialised):
+    def initialise(self, a):
+        return nn.init.normal_(a, std=0.02)
+
+
+@right
+class Orthogonal(Initialised):
+    def initialise(self, a):
+        return torch.linalg.qr(torch.randn(a.shape))[0].to(a) if a.device.type != "meta" else a
+
+
+@right
+class DividedByTheRoot(Initialised):
+    def initialise(self, a):
+        return torch.randn_like(a) / math.sqrt(a.shape[0])
+
+
+@right
+class Compiled(Initialised):
+    """forward 用 torch.compile 编译。"""
+
+    def initialise(self, a):
+        return torch.randn_like(a) / math.sqrt(a.shape[0])
+
+    @torch.compile
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+@right
+class ScalesWithATensor(Initialised):
+    """系数存成缓冲区，不进 state_dict。"""
+
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.register_buffer("scaling", torch.tensor(alpha / r), persistent=False)
+
+    def initialise(self, a):
+        return torch.randn_like(a) / math.sqrt(a.shape[0])
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * self.scaling.to(x)

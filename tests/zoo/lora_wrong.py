@@ -681,21 +681,6 @@ class InitFunctionsOnTheWrongOnes(nn.Module):
 
 
 @wrong("not_gaussian")
-class KaimingUniform(nn.Module):
-    def __init__(self, original_layer, r=8, alpha=16):
-        super().__init__()
-        self.original = original_layer
-        self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.empty(original_layer.in_features, r))
-        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.scaling = alpha / r
-
-    def forward(self, x):
-        return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
-
-
-@wrong("not_gaussian")
 class Rand(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
@@ -724,54 +709,12 @@ class Ones(nn.Module):
 
 
 @wrong("not_gaussian")
-class XavierUniform(nn.Module):
-    def __init__(self, original_layer, r=8, alpha=16):
-        super().__init__()
-        self.original = original_layer
-        self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(nn.init.xavier_uniform_(torch.empty(original_layer.in_features, r)))
-        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
-        self.scaling = alpha / r
-
-    def forward(self, x):
-        return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
-
-
-@wrong("not_gaussian")
-class SymmetricUniform(nn.Module):
-    def __init__(self, original_layer, r=8, alpha=16):
-        super().__init__()
-        self.original = original_layer
-        self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter((torch.rand(original_layer.in_features, r) - 0.5) * 0.02)
-        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
-        self.scaling = alpha / r
-
-    def forward(self, x):
-        return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
-
-
-@wrong("not_gaussian")
 class AUninitialised(nn.Module):
     def __init__(self, original_layer, r=8, alpha=16):
         super().__init__()
         self.original = original_layer
         self.original.requires_grad_(False)
         self.lora_A = nn.Parameter(torch.empty(original_layer.in_features, r))
-        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
-        self.scaling = alpha / r
-
-    def forward(self, x):
-        return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
-
-
-@wrong("not_gaussian")
-class Orthogonal(nn.Module):
-    def __init__(self, original_layer, r=8, alpha=16):
-        super().__init__()
-        self.original = original_layer
-        self.original.requires_grad_(False)
-        self.lora_A = nn.Parameter(nn.init.orthogonal_(torch.empty(original_layer.in_features, r)))
         self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
         self.scaling = alpha / r
 
@@ -828,8 +771,9 @@ class PythonRandom(nn.Module):
         self.original = original_layer
         self.original.requires_grad_(False)
         rows = [[random.random() * 2 - 1 for _ in range(r)] for _ in range(original_layer.in_features)]
-        self.lora_A = nn.Parameter(torch.tensor(rows))
-        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features))
+        self.lora_A = nn.Parameter(torch.tensor(rows).to(original_layer.weight))
+        self.lora_B = nn.Parameter(torch.zeros(r, original_layer.out_features).to(original_layer.weight))
+        self.r, self.alpha = r, alpha
         self.scaling = alpha / r
 
     def forward(self, x):
@@ -2061,3 +2005,377 @@ class UnknownKeyword(nn.Module):
 
     def forward(self, x):
         return self.original(x) + (x @ self.lora_A @ self.lora_B) * self.scaling
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 只有一处不对的：其余照参考答案
+
+
+class Almost(nn.Module):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.r, self.alpha = r, alpha
+        self.original = original_layer.requires_grad_(False)
+        weight = original_layer.weight
+        self.lora_A = nn.Parameter(torch.randn(weight.shape[1], r).to(weight) / weight.shape[1] ** 0.5)
+        self.lora_B = nn.Parameter(torch.zeros(r, weight.shape[0]).to(weight))
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+# A 的初值
+
+
+@wrong("not_gaussian")
+class StdOne(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        nn.init.normal_(self.lora_A)
+
+
+@wrong("not_gaussian")
+class TimesTheRoot(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        nn.init.normal_(self.lora_A, std=original_layer.in_features**0.5)
+
+
+@wrong("not_gaussian")
+class StdTakenForTheMean(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        nn.init.normal_(self.lora_A, original_layer.in_features**-0.5)
+
+
+@wrong("not_gaussian")
+class SameSeedInEveryLayer(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        torch.manual_seed(42)
+        super().__init__(original_layer, r, alpha)
+
+
+@wrong("not_gaussian")
+class HalfOfTheColumnsAreZero(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.lora_A.data[:, r // 2 :] = 0
+
+
+# r、alpha 和合并
+
+
+@wrong("wrong_output")
+class KeepsOnlyTheScaling(nn.Module):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.original = original_layer.requires_grad_(False)
+        weight = original_layer.weight
+        self.lora_A = nn.Parameter(torch.randn(weight.shape[1], r).to(weight) / weight.shape[1] ** 0.5)
+        self.lora_B = nn.Parameter(torch.zeros(r, weight.shape[0]).to(weight))
+        self.scaling = alpha / r
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * self.scaling
+
+
+@wrong("wrong_output")
+class AlphaBecomesTheScaling(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.alpha = alpha / r
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * self.alpha
+
+
+@wrong("wrong_output")
+class RankForgotten(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.scaling = alpha / r
+        self.r = 1
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * self.scaling
+
+
+@wrong("wrong_output")
+class OwnMergeReturnsTheWeight(Almost):
+    def merge(self):
+        return self.original.weight + (self.lora_A @ self.lora_B).T * (self.alpha / self.r)
+
+
+@wrong("wrong_output")
+class OwnMergeWithoutScaling(Almost):
+    def merge(self):
+        merged = copy.deepcopy(self.original)
+        merged.weight.data += (self.lora_A @ self.lora_B).T
+        return merged
+
+
+@wrong("base_modified")
+class MergesIntoTheOriginal(Almost):
+    def merge(self):
+        self.original.weight.data += (self.lora_A @ self.lora_B).T * (self.alpha / self.r)
+        return self.original
+
+
+@wrong("base_modified")
+class HookOnTheOriginal(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.original.register_forward_hook(self._add)
+
+    def _add(self, module, inputs, output):
+        return output + inputs[0] @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+    def forward(self, x):
+        return self.original(x)
+
+
+@wrong("base_modified")
+class ReplacesTheForwardOfTheOriginal(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        plain = original_layer.forward
+        branch = self.branch
+        original_layer.forward = lambda x: plain(x) + branch(x)
+
+    def branch(self, x):
+        return x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+    def forward(self, x):
+        return self.original(x)
+
+
+@wrong("base_modified")
+class MergesAtEval(Almost):
+    def train(self, mode=True):
+        super().train(mode)
+        delta = (self.lora_A @ self.lora_B).T.detach() * (self.alpha / self.r)
+        if not mode and not getattr(self, "merged", False):
+            self.original.weight.data = self.original.weight.data + delta
+        elif mode and getattr(self, "merged", False):
+            self.original.weight.data = self.original.weight.data - delta
+        self.merged = not mode
+        return self
+
+    def forward(self, x):
+        return self.original(x) if self.merged else super().forward(x)
+
+
+@wrong("base_modified")
+class HalvesTheOriginal(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.original.half()
+
+
+# 名字和登记
+
+
+@wrong("not_a_parameter")
+class PropertyOverAnotherName(nn.Module):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.r, self.alpha = r, alpha
+        self.original = original_layer.requires_grad_(False)
+        weight = original_layer.weight
+        self.down = nn.Parameter(torch.randn(weight.shape[1], r).to(weight) / weight.shape[1] ** 0.5)
+        self.up = nn.Parameter(torch.zeros(r, weight.shape[0]).to(weight))
+
+    @property
+    def lora_A(self):
+        return self.down
+
+    @property
+    def lora_B(self):
+        return self.up
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+@wrong("not_a_parameter")
+class InAParameterDict(nn.Module):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.r, self.alpha = r, alpha
+        self.original = original_layer.requires_grad_(False)
+        weight = original_layer.weight
+        a = torch.randn(weight.shape[1], r).to(weight) / weight.shape[1] ** 0.5
+        self.factors = nn.ParameterDict(
+            {"A": nn.Parameter(a), "B": nn.Parameter(torch.zeros(r, weight.shape[0]).to(weight))}
+        )
+
+    def __getattr__(self, name):
+        if name in ("lora_A", "lora_B"):
+            return self.factors[name[-1]]
+        return super().__getattr__(name)
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+@wrong("not_a_parameter")
+class TwoLinearModules(nn.Module):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__()
+        self.r, self.alpha = r, alpha
+        self.original = original_layer.requires_grad_(False)
+        self.lora_A = nn.Linear(original_layer.in_features, r, bias=False)
+        self.lora_B = nn.Linear(r, original_layer.out_features, bias=False)
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x):
+        return self.original(x) + self.lora_B(self.lora_A(x)) * (self.alpha / self.r)
+
+
+@wrong("original_missing")
+class OriginalInAList(Almost):
+    original = property(lambda self: self.hidden[0])
+
+    def __init__(self, original_layer, r=8, alpha=16):
+        nn.Module.__init__(self)
+        self.r, self.alpha = r, alpha
+        self.hidden = [original_layer.requires_grad_(False)]
+        weight = original_layer.weight
+        self.lora_A = nn.Parameter(torch.randn(weight.shape[1], r).to(weight) / weight.shape[1] ** 0.5)
+        self.lora_B = nn.Parameter(torch.zeros(r, weight.shape[0]).to(weight))
+
+
+@wrong("original_missing")
+class OriginalBehindSetattr(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        del self.original
+        object.__setattr__(self, "original", original_layer)
+
+
+@wrong("wrong_dtype_or_device")
+class OwnCopyOfTheWeight(Almost):
+    """在 .double()、.to(device) 以后，这份拷贝没有跟着走。"""
+
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.weight_t = original_layer.weight.detach().t().clone()
+
+    def forward(self, x):
+        y = x @ self.weight_t + x @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+        return y if self.original.bias is None else y + self.original.bias
+
+
+# 记住了以前的东西
+
+
+@wrong("wrong_output")
+class OutputCachedByShape(Almost):
+    def forward(self, x):
+        if getattr(self, "last", None) is None or self.last.shape[:-1] != x.shape[:-1]:
+            self.last = super().forward(x)
+        return self.last
+
+
+@wrong("wrong_output")
+class ProductCachedAtEval(Almost):
+    def forward(self, x):
+        if self.training:
+            self.product = None
+            return super().forward(x)
+        if getattr(self, "product", None) is None:
+            self.product = (self.lora_A @ self.lora_B * (self.alpha / self.r)).detach()
+        return self.original(x) + x @ self.product
+
+
+_POOL = {}
+
+
+@wrong("wrong_output")
+class SharedByAlpha(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        key = (tuple(original_layer.weight.shape), r, alpha, original_layer.weight.dtype, original_layer.weight.device)
+        self.lora_A, self.lora_B = _POOL.setdefault(key, (self.lora_A, self.lora_B))
+
+
+@wrong("wrong_output")
+class LittleDropout(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.dropout = nn.Dropout(0.02)
+
+    def forward(self, x):
+        return self.original(x) + self.dropout(x) @ self.lora_A @ self.lora_B * (self.alpha / self.r)
+
+
+@wrong("input_mutated")
+class TurnsOffTheGradientOfTheInput(Almost):
+    def forward(self, x):
+        y = super().forward(x)
+        x.requires_grad = False
+        return y
+
+
+@wrong("no_gradient")
+class FreezesItselfAtEval(Almost):
+    def forward(self, x):
+        y = super().forward(x)
+        if not self.training:
+            self.lora_A.requires_grad_(False)
+        return y
+
+
+# 用不起来
+
+
+@wrong("raises")
+class ViewsTheInput(Almost):
+    def forward(self, x):
+        flat = x.view(-1, x.shape[-1])
+        return super().forward(flat).view(*x.shape[:-1], -1)
+
+
+@wrong("raises")
+class BatchedProduct(Almost):
+    def forward(self, x):
+        return self.original(x) + torch.bmm(torch.bmm(x, self.lora_A), self.lora_B) * (self.alpha / self.r)
+
+
+@wrong("raises")
+class TrainWithoutMode(Almost):
+    def train(self):
+        return super().train(True)
+
+
+@wrong("raises")
+class ExpandedB(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.lora_B = nn.Parameter(torch.zeros(1, 1).to(original_layer.weight).expand(r, original_layer.out_features))
+
+
+@wrong("raises")
+class MadeInInferenceMode(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        with torch.inference_mode():
+            super().__init__(original_layer, r, alpha)
+
+
+@wrong("raises")
+class LazyFactors(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.lora_A = nn.UninitializedParameter()
+
+
+@wrong("raises")
+class ForwardWantsTheScaling(Almost):
+    def forward(self, x, scaling):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * scaling
+
+
+@wrong("raises")
+class Exits(Almost):
+    def forward(self, x):
+        raise SystemExit(0)
