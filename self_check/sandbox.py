@@ -28,6 +28,7 @@ WALL_SECONDS = 20.0
 SLEEP_SECONDS = 0.5  # 一共可以 sleep 多久
 _LONGEST_LINE = 300  # 引用学习者的报错、打印时，一行最多多少个字符
 
+on_memory_error: list[Callable[[], None]] = []  # 内存到了上限时
 on_tick: list[Callable[[], None]] = []  # 等着学习者的代码时，每隔几十毫秒调用一次
 on_call: list[Callable[[str], None]] = []  # 每次要调用学习者的代码时，告诉它调用的是什么
 
@@ -104,6 +105,9 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
         try:
             value = function()
         except BaseException as caught:
+            if isinstance(caught, MemoryError):
+                for relax in on_memory_error:
+                    relax()
             error = caught
 
     printed = io.StringIO()
@@ -227,6 +231,8 @@ def diagnose_error(error: BaseException, source_file: str, default_called: str, 
         look: 到哪里去看。
     """
     called = getattr(error, "called", default_called)
+    if isinstance(error, SyntaxError) and error.filename == source_file:
+        return _unreadable(error, called, source_file, look)
     place = _learner_place(error, source_file)
     if place is None:
         came, likely = _explain(error, "")
@@ -245,6 +251,19 @@ def diagnose_error(error: BaseException, source_file: str, default_called: str, 
         )
     came, likely = _explain(error, code)
     return Diagnosis(slug="raises", called=called, came=f"{came}\n{where}", likely=likely, look=look)
+
+
+def _unreadable(error: SyntaxError, called: str, source_file: str, look: str) -> Diagnosis:
+    """文件不是合法的 Python。"""
+    name = display_name(source_file)
+    if "null byte" in str(error) or "encoding" in str(error) or "utf-8" in str(error).lower():
+        came = f"{name} 读不出来（{cleaned(error.msg)}）"
+        likely = "文件多半不是 UTF-8 编码（例如存成了 UTF-16 或 GBK）：请用编辑器另存为 UTF-8。"
+    else:
+        code = cleaned(linecache.getline(source_file, error.lineno or 0).strip())
+        came = f"{name} 第 {error.lineno or '?'} 行有语法错误（{cleaned(error.msg)}）：\n    {code}"
+        likely = "Python 读不懂这一行：看看括号、引号有没有配对，冒号有没有漏，缩进对不对；错的也可能是它的上一行。"
+    return Diagnosis(slug="raises", called=called, came=came, likely=likely, look=look)
 
 
 # “f() takes 1 positional argument but 2 were given”之类：调用时给的参数与定义的不同。

@@ -42,10 +42,10 @@ def main() -> None:
         exercise = load_exercise(todo)
         for module in exercise.imports:
             import_module(module)
-        wind = _watchdog(stuck)
+        exit_now, os._exit = os._exit, _exit_at_once
+        wind = _watchdog(stuck, exit_now)
         sandbox.on_call.append(lambda called: _remember(folder, called))
         _limit()
-        exit_now, os._exit = os._exit, _exit_at_once
         try:
             result = check(exercise, path, wind).to_dict()
         except SetupError as error:
@@ -74,13 +74,21 @@ def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda
         called = f"装入 {path.name}"
         diagnosis = diagnose_error(outcome.error, str(path), called, look_at(str(path)))
         return failed_before_checking(exercise, diagnosis, outcome.printed)
+    wind(_STUCK_SECONDS)
     sandbox.on_tick.append(lambda: wind(_STUCK_SECONDS))
     report = run_suite(exercise, module)
     return Report(report.results, outcome.printed + report.printed, delegates(path, exercise.todo))
 
 
 def _execute(module: ModuleType, path: Path) -> None:
-    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+    except (SyntaxError, ValueError) as error:
+        if getattr(error, "filename", None):
+            raise
+        # 编码不对、里面有零字节时，Python 没有写明是哪个文件
+        raise SyntaxError(str(error), (str(path), None, None, None)) from error
+    exec(code, module.__dict__)
 
 
 def _remember(folder: Path, called: str) -> None:
@@ -88,15 +96,21 @@ def _remember(folder: Path, called: str) -> None:
         (folder / CALLED).write_text(called, encoding="utf-8")
 
 
-def _watchdog(stuck: Any) -> Callable[[float], None]:
+def _watchdog(stuck: Any, exit_now: Callable[[int], NoReturn]) -> Callable[[float], None]:
     """解释器锁一直放不开，主线程就不能来上弦；``faulthandler`` 自己的线程于是写下各个线程在哪一行，结束进程。"""
-    wound = 0.0
+    wound, limit = 0.0, 0.0
 
     def wind(seconds: float) -> None:
-        nonlocal wound
-        if time.monotonic() - wound > 0.5:
-            wound = time.monotonic()
-            faulthandler.dump_traceback_later(seconds, exit=True, file=stuck)
+        nonlocal wound, limit
+        if seconds != limit or time.monotonic() - wound > 0.5:
+            wound, limit = time.monotonic(), seconds
+            try:
+                faulthandler.dump_traceback_later(seconds, exit=True, file=stuck)
+            except (RuntimeError, MemoryError):  # 连看门狗的线程也开不了：内存已经到了上限
+                stuck.write("Out of memory\n")
+                stuck.flush()
+                faulthandler.dump_traceback(file=stuck)
+                exit_now(1)
 
     return wind
 
@@ -108,7 +122,10 @@ def _limit() -> None:
     except ImportError:
         return
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _MEMORY_BYTES,) * 2)
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + _MEMORY_BYTES, hard))
+        # 学习者的列表还被调用栈拿着，不放宽一些，连诊断也写不出来。
+        sandbox.on_memory_error.append(lambda: resource.setrlimit(resource.RLIMIT_DATA, (hard, hard)))
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (_OUTPUT_BYTES,) * 2)
     with suppress(OSError, ValueError):
