@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 import self_check
@@ -107,12 +107,24 @@ def _watchdog(stuck: Any, exit_now: Callable[[int], NoReturn]) -> Callable[[floa
             try:
                 faulthandler.dump_traceback_later(seconds, exit=True, file=stuck)
             except (RuntimeError, MemoryError):  # 连看门狗的线程也开不了：内存已经到了上限
-                stuck.write("Out of memory\n")
+                for relax in sandbox.on_memory_error:
+                    relax()
+                stuck.write("Out of memory\n" + _where_every_thread_is())
                 stuck.flush()
-                faulthandler.dump_traceback(file=stuck)
                 exit_now(1)
 
     return wind
+
+
+def _where_every_thread_is() -> str:
+    """各个线程的调用栈，写法与 ``faulthandler`` 的相同。"""
+    lines = []
+    for frame in list(sys._current_frames().values()):
+        walked: FrameType | None = frame
+        while walked is not None:
+            lines.append(f'  File "{walked.f_code.co_filename}", line {walked.f_lineno} in {walked.f_code.co_name}\n')
+            walked = walked.f_back
+    return "".join(lines)
 
 
 def _limit() -> None:
