@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,34 +20,29 @@ class Todo:
     Attributes:
         name: 学习者看到的名字，如 ``"TODO 1"``。
         stem: 文件名去掉 ``_exercise.py`` 的部分，如 ``"data"``。
-        check: 检查一个模块，打印报告，返回有没有通过。
         exports: 通过以后，放进 notebook 的名字。
         module: 现在用的模块；没有通过检查时为 ``None``。
     """
 
     name: str
     stem: str
-    check: Callable[[ModuleType], bool]
     exports: tuple[str, ...]
     module: ModuleType | None = None
     _checked_at: tuple[str, int] | None = None
 
     def refresh(self, use_solution: bool) -> bool:
-        """（重新）读入并检查，打印报告；返回有没有通过。"""
+        """（重新）检查，打印报告；通过了才读入。返回有没有通过。
+
+        检查在另一个进程里：文件里有语法错误、死循环、退出，都不影响 notebook。
+        """
         module_name = f"{self.stem}_{'solution' if use_solution else 'exercise'}"
         self.module = None
-        # 删掉旧的再读：模块里有语法错误时，也不会留着上一次的旧版本。
-        sys.modules.pop(module_name, None)
-        importlib.invalidate_caches()
         self._checked_at = self._version(use_solution)
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as error:  # 学习者的文件里什么错都可能有
-            line = f"第 {error.lineno} 行" if isinstance(error, SyntaxError) else "导入时"
-            print(f"✗ 读不了 {module_name}.py：{line}出错，{type(error).__name__}: {error}。改好、保存，再运行这一格。")
-            return False
-        if self.check(module):
-            self.module = module
+        if self_check.check_file(self.stem, f"{module_name}.py"):
+            # 删掉旧的再读，不会留着上一次的旧版本。
+            sys.modules.pop(module_name, None)
+            importlib.invalidate_caches()
+            self.module = importlib.import_module(module_name)
         return self.module is not None
 
     def is_current(self, use_solution: bool) -> bool:
@@ -61,8 +55,8 @@ class Todo:
 
 
 TODOS = {
-    "TODO1": Todo("TODO 1", "data", self_check.check_data, ("SFTDataset",)),
-    "TODO2": Todo("TODO 2", "lora", self_check.check_lora, ("LoRALinear", "apply_lora", "merge")),
+    "TODO1": Todo("TODO 1", "data", ("SFTDataset",)),
+    "TODO2": Todo("TODO 2", "lora", ("LoRALinear", "apply_lora", "merge")),
 }
 
 

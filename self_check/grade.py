@@ -114,16 +114,16 @@ def grade_one(submission: Submission) -> Grade:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder, f"{submission.todo}_exercise.py")
         path.write_bytes(submission.content)
+        row = {key: value for key, value in asdict(submission).items() if key != "content"}
         try:
             report = check_file(submission.todo, path, cwd=Path(folder))
         except SetupError as error:
-            passed, diagnosis, delegates, message = False, "setup_error", False, str(error)
-        else:
-            found = report.diagnosis
-            passed, delegates, diagnosis = report.passed, report.delegates, found and found.slug
-            message = "" if found is None else " ".join(found.likely.split("\n")[0].split())
-    row = {key: value for key, value in asdict(submission).items() if key != "content"}
-    return Grade(**row, passed=passed, diagnosis=diagnosis, delegates=delegates, message=message)
+            return Grade(**row, passed=False, diagnosis="setup_error", delegates=False, message=str(error))
+    found = report.diagnosis
+    message = "" if found is None else " ".join(found.likely.split("\n")[0].split())
+    return Grade(
+        **row, passed=report.passed, diagnosis=found and found.slug, delegates=report.delegates, message=message
+    )
 
 
 def to_csv(grades: list[Grade]) -> str:

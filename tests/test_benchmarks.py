@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from toy_models import save_toy
 
+from benchmarks.initial_scale import CASES as SCALES
+from benchmarks.initial_scale import dev_loss
 from benchmarks.training import CASES, parse_arguments, ratios, seconds_per_1000, to_markdown
 from benchmarks.worker import Spec, measure, run
 
@@ -49,6 +51,13 @@ def test_ratios_by_hand(monkeypatch):
     monkeypatch.setattr("sys.argv", ["training"])
     table = to_markdown("标题", measured, 1e-6, parse_arguments())
     assert "2.50（2.00–3.00） | 0.50 |" in table
+
+
+def test_the_initial_scale_of_a_is_measured_on_the_real_path():
+    """一步也不训练时，A 多大都一样：B 是零；训练几步以后就不同了。"""
+    small, large = (dev_loss(SCALES[name], seed=0, steps=3) for name in ("1 倍", "标准差 1"))
+    assert small != large
+    assert small < 2
 
 
 def test_help_names_every_option(monkeypatch, capsys):

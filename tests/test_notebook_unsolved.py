@@ -44,7 +44,7 @@ def test_an_edit_takes_effect_without_restarting(desk):
             assert "<|im_end|>" in output_of("todo1")
             assert "跳过" in output_of("mask")
             exercise.write_text(solution.replace("return input_ids, labels", "return input_ids,, labels", 1), "utf-8")
-            assert "SyntaxError" in output_of("todo1")
+            assert "有语法错误" in output_of("todo1")
             exercise.write_text(solution, "utf-8")
             assert "要学 6 个" in output_of("mask")  # 没有重新运行检查的那一格，也生效
             assert "全部通过" in output_of("todo1")
