@@ -7,6 +7,8 @@
 自检（``self_check.lora_initial_values``）按这里的结果决定多大算太大。
 """
 
+import contextlib
+import io
 import math
 import tempfile
 from collections.abc import Callable
@@ -60,7 +62,8 @@ def dev_loss(initialise: Initialise, seed: int, steps: int = _STEPS) -> float:
         )  # fmt: skip
         data: Any = Splits(train, None, dev, [], False)
         trainer = build_trainer(model, tokenizer, data, args, padding_free=True)
-        trainer.train()
+        with contextlib.redirect_stdout(io.StringIO()):  # Trainer 结束时打印一行用时
+            trainer.train()
         return mean_loss(model, dev, trainer.data_collator)
 
 

@@ -122,7 +122,11 @@ def grade_one(submission: Submission) -> Grade:
     found = report.diagnosis
     message = "" if found is None else " ".join(found.likely.split("\n")[0].split())
     return Grade(
-        **row, passed=report.passed, diagnosis=found and found.slug, delegates=report.delegates, message=message
+        **row,
+        passed=report.passed,
+        diagnosis=found.slug if found else None,
+        delegates=report.delegates,
+        message=message,
     )
 
 
