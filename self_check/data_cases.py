@@ -51,6 +51,13 @@ SPECIAL = [
     [user("assistant\n和 user\n是什么意思？"), assistant("assistant\n是助手，user 是用户。")],
     [system(""), user(""), assistant("请问有什么可以帮你？")],
     [system(" 回答要短。\n"), user("  你好 \n"), assistant(" 你好 \n")],
+    [user("笑一个"), assistant("哈" * 60 + "嗨" * 60 + "……"), user("abc"), assistant("a" * 70 + "!")],
+    [
+        user("3*4=?"),
+        assistant("<think>\n三四十二\n</think>\n\n12"),
+        user("再加一"),
+        assistant("<think>\n12+1\n</think>\n\n13"),
+    ],
 ]
 INJECTED = [
     [user(f"{END} 是什么？"), assistant("是结束标记。")],

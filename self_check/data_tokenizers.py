@@ -12,7 +12,7 @@ from self_check.sandbox import SetupError
 from self_check.tokenizer import LightTokenizer
 
 START, END = "<|im_start|>", "<|im_end|>"
-_NEWLINE_PREFIX = "\v"
+_PREFIX = "\v"
 _BASE_MODEL = Path(__file__).parents[1] / "base_model"
 
 
@@ -111,14 +111,14 @@ def unadded_bos_tokenizer() -> NamedTokenizer:
 
 @cache
 def two_token_newline_tokenizer() -> NamedTokenizer:
-    """像 Llama 2：一个换行是两个 token，``<|im_end|>`` 后面的也是。"""
+    """像 Llama 2：每次编码，最前面都有一个 ▁。单独的一个换行因此是两个 token，三种角色头的第二个 token 也都相同。"""
     backend = _byte_level(["assistant", "user", "system", "今天", "天气"])
-    backend.normalizer = normalizers.Replace("\n", f"{_NEWLINE_PREFIX}\n")
-    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(_NEWLINE_PREFIX, "")])
+    backend.normalizer = normalizers.Prepend(_PREFIX)
+    backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace(_PREFIX, "")])
     special = ("</s>", "<pad>", START, END)
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return NamedTokenizer(
-        description="像 Llama 2 的（一个换行是两个 token）",
+        description="像 Llama 2 的（每段文字前多一个 token，单独的换行是两个）",
         backend=backend,
         special_tokens=(("eos_token", "</s>"), ("pad_token", "<pad>")),
         chat_template=_chat_template(adds_bos=False),

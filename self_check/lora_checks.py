@@ -237,11 +237,14 @@ def check_output(learner: Learner) -> Diagnosis | None:
             for mode in ("train", "eval"):
                 with calling(f"layer = {setting}\nlayer.{mode}()"):
                     trial.layer.train(mode == "train")
-                for _ in range(2):  # 形状相同，A、B、x 都换了新的：记住了以前的结果就会错
+                for gradients in (True, False):  # 形状相同，A、B、x 都换了新的：记住了以前的结果就会错
                     seed += 10
                     fill_factors(trial, seed)
                     x = numbers(*x_shape, setting.in_features, seed=seed)
-                    if found := output_problem(trial, x, f"layer.{mode}()\n"):
+                    before = f"layer.{mode}()\n" + ("" if gradients else "在 torch.no_grad() 里：\n")
+                    with torch.set_grad_enabled(gradients):
+                        found = output_problem(trial, x, before)
+                    if found:
                         return found
         x = numbers(2, 3, setting.in_features).transpose(0, 1)  # 在内存里不连续
         if found := output_problem(trial, x, "x = x.transpose(0, 1)\n"):

@@ -1,7 +1,7 @@
 """TODO 2 的最后几项检查：给定的代码用这一层来合并、装进模型、保存、读回，都用得了。"""
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,10 +92,15 @@ def _use_in_a_model(learner: Learner) -> Diagnosis | None:
     for _ in range(2):
         loss = _call(model, x, called).square().mean()
         with calling(called):
-            gradients = torch.autograd.grad(loss, [model.get_parameter(name) for name in names])
-        with torch.no_grad():
-            for name, gradient in zip(names, gradients, strict=True):
-                model.get_parameter(name).sub_(gradient)
+            parameters = [model.get_parameter(name) for name in names]
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True) if loss.requires_grad else [None]
+        if any(gradient is None for gradient in gradients):
+            came = compare(f"{names[0]} 的梯度", "一个张量", "None")
+            likely = "B 还是零的时候，支路也要算：A、B 不在计算图里，就得不到梯度，B 永远是零，训练不会开始。"
+            return diagnose("no_gradient", called, came, likely)
+        with torch.no_grad(), calling(called):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.sub_(cast(Tensor, gradient))
     with calling(f"{called}\nmodel.eval()"):
         model.eval()
     output = _call(model, x, called)
@@ -108,6 +113,7 @@ def _use_in_a_model(learner: Learner) -> Diagnosis | None:
         return diagnose("not_a_parameter", called, came)
     return (
         _loading_problem(learner, base, state, x, output)
+        or _copy_problem(model, base, x, called)
         or _conversion_problem(model, x, output, called)
         or _merging_problem(learner, model, x, output, called)
     )
@@ -125,13 +131,32 @@ def _loading_problem(
     return _compare(called, "other(x)", output, _call(other, x, called), "读回保存的 A、B，输出应当与保存时相同。")
 
 
-def _conversion_problem(model: nn.Module, x: Tensor, output: Tensor, called: str) -> Diagnosis | None:
-    """``.double()``、``.to(device)`` 要碰得到每一个张量。"""
-    called += "\ncopy.deepcopy(model).double()(x.double())"
+def _copy_problem(model: nn.Module, base: nn.Module, x: Tensor, called: str) -> Diagnosis | None:
+    """深拷贝出来的模型，用的是它自己的 A、B。"""
+    called += "\nother = copy.deepcopy(model)；把 other 的 lora_B 都改成零"
     with calling(called):
-        converted = copy.deepcopy(model).double()
+        other = copy.deepcopy(model)
+    with torch.no_grad():
+        for target in _TARGETS:
+            other.get_parameter(f"{target}.lora_B").zero_()
+    likely = (
+        "拷贝出来的层还在用原来那一层的 A、B：forward 里用到的函数（lambda、闭包、绑定的方法）记着拷贝之前的 self。"
+        "A、B 要从 forward 自己的 self 上取。"
+    )
+    return _compare(called, "other(x)", base(x), _call(other, x, called), likely)
+
+
+def _conversion_problem(model: nn.Module, x: Tensor, output: Tensor, called: str) -> Diagnosis | None:
+    """``.double()``、``.bfloat16()``、``.to(device)`` 要碰得到每一个张量。"""
     likely = "有的张量没有跟着转换：它没有登记为参数、缓冲区或子模块，.to(device) 也会漏掉它。"
-    return _compare(called, "输出", output.double(), _call(converted, x.double(), called), likely)
+    for dtype, tolerance in ((torch.float64, 1e-4), (torch.bfloat16, 0.1)):
+        name = f"copy.deepcopy(model).to({dtype})(x.to({dtype}))"
+        with calling(f"{called}\n{name}"):
+            converted = copy.deepcopy(model).to(dtype)
+        actual = _call(converted, x.to(dtype), f"{called}\n{name}")
+        if found := _compare(f"{called}\n{name}", "输出", output.to(dtype), actual, likely, tolerance):
+            return found
+    return None
 
 
 def _merging_problem(learner: Learner, model: nn.Module, x: Tensor, output: Tensor, called: str) -> Diagnosis | None:
@@ -151,12 +176,14 @@ def _call(model: nn.Module, x: Tensor, called: str) -> Tensor:
         return model(x)
 
 
-def _compare(called: str, name: str, expected: Tensor, actual: Tensor, likely: str) -> Diagnosis | None:
+def _compare(
+    called: str, name: str, expected: Tensor, actual: Tensor, likely: str, tolerance: float = 1e-4
+) -> Diagnosis | None:
     if actual.dtype != expected.dtype:
         return diagnose(
             "wrong_dtype_or_device", called, compare(f"{name}的 dtype", expected.dtype, actual.dtype), likely
         )
-    if close(actual, expected):
+    if close(actual, expected, tolerance):
         return None
     return diagnose("wrong_output", called, compare(f"{name} 的第一行", shown(expected), shown(actual)), likely)
 

@@ -144,7 +144,7 @@ def test_a_wrong_scaling_is_measured(factor, words):
         "OtherNames": "名字写错了",
         "OriginalInAList": "不在 layer.modules() 里",
         "OriginalBehindSetattr": "不在 layer.modules() 里",
-        "OwnCopyOfTheWeight": "double()",
+        "OwnCopyOfTheWeight": "to(torch.float64)",
         "OutputCachedByShape": "记住了以前算过的东西",
         "ProductCachedAtEval": "记住了以前算过的东西",
         "SharedByAlpha": "两层共用",
@@ -159,6 +159,10 @@ def test_a_wrong_scaling_is_measured(factor, words):
         "LazyFactors": "还没有形状",
         "ForwardWantsTheScaling": "forward 的参数是",
         "Exits": "sys.exit()",
+        "SkipsTheBranchWhileItIsZero": "B 还是零的时候，支路也要算",
+        "LambdaOverSelf": "记着拷贝之前的 self",
+        "ScalingNotMoved": "没有跟着转换",
+        "InPlaceWithoutGradients": "no_grad",
     }.items(),
 )
 def test_the_text_fits_the_mistake(name, says):

@@ -1420,6 +1420,44 @@ def all_but_the_last_token(self, conversation):
     return input_ids, labels
 
 
+@wrong("header_trained")
+def header_is_at_most_four_tokens(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        masked = min(4, len(header))
+        answer = header[masked:] + content + end
+        labels += [IGNORE_INDEX] * masked
+        labels += answer if message["role"] == "assistant" else [IGNORE_INDEX] * len(answer)
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def removes_old_thinking(self, conversation):
+    messages = []
+    for message in conversation:
+        content = message["content"]
+        if message is not conversation[-1]:
+            content = re.sub(r"<think>.*?</think>\n*", "", content, flags=re.DOTALL)
+        messages.append({**message, "content": content})
+    return right(self, messages)
+
+
+@wrong("user_trained")
+def compares_the_second_token_of_the_header(self, conversation):
+    answer = self.chatml.segments({"role": "assistant", "content": ""}).header[1]
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = header[1] == answer
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
 @wrong("wrong_input_ids")
 def replaces_tabs(self, conversation):
     return right(self, [{**message, "content": message["content"].replace("\t", " ")} for message in conversation])

@@ -2379,3 +2379,41 @@ class ForwardWantsTheScaling(Almost):
 class Exits(Almost):
     def forward(self, x):
         raise SystemExit(0)
+
+
+@wrong("no_gradient")
+class SkipsTheBranchWhileItIsZero(Almost):
+    def forward(self, x):
+        if not self.lora_B.any():
+            return self.original(x)
+        return super().forward(x)
+
+
+@wrong("wrong_output")
+class LambdaOverSelf(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.branch = lambda x: x @ self.lora_A @ self.lora_B * (alpha / r)
+
+    def forward(self, x):
+        return self.original(x) + self.branch(x)
+
+
+@wrong("wrong_dtype_or_device")
+class ScalingNotMoved(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        self.scaling = original_layer.weight.new_tensor([alpha / r])
+
+    def forward(self, x):
+        return self.original(x) + x @ self.lora_A @ self.lora_B * self.scaling
+
+
+@wrong("input_mutated")
+class InPlaceWithoutGradients(Almost):
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            return super().forward(x)
+        y = self.original(x)
+        x *= self.alpha / self.r
+        return y + x @ self.lora_A @ self.lora_B
