@@ -1,6 +1,7 @@
 """TODO 1 的检查（二）：input_ids 是不是完整的 ChatML。"""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 
 from self_check.data_cases import IGNORE_INDEX, Case, Token
 from self_check.data_drawing import diagnose, draw_difference
@@ -54,7 +55,12 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
     eos = tokenizer.id(names["eos_token"])
     full = _expected(trial)
     if not ids:
-        return "input_ids 是空的。"
+        seen = (
+            ""
+            if trial.is_first
+            else "前面的调用不是空的：多半是记住了见过的对话、把重复的略去了，或者用完了一个迭代器。"
+        )
+        return "input_ids 是空的。" + seen
     if IGNORE_INDEX in ids:
         return "input_ids 里出现了 -100：不学的位置只在 labels 里写 -100，input_ids 要保持完整，模型要看着问题回答。"
     if found := _wrong_tokenizer(trial, ids) or _merged(trial, ids):
@@ -77,6 +83,8 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
         pad = tokenizer.id(names["pad_token"])
         if len(extra) > 1 and set(extra) == {pad}:
             return "末尾补上了填充（padding）。填充是组成批次时的事，这里返回对话本来的长度。"
+        if not trial.is_first and len(extra) > 2 and extra == full[-len(extra) :]:
+            return _GROWN
         if extra == full[: len(extra)] and len(extra) > 3:
             if trial.is_first:
                 return "后面又接了一遍：同样的内容写了两次，看看有没有多一层循环。"
@@ -105,7 +113,9 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
     if ids == stripped:
         return "内容首尾的空白被去掉了（strip）。内容要一字不改。"
     if ids.count(tokenizer.id(END)) > full.count(tokenizer.id(END)):
-        return "<|im_end|> 多于消息的条数。"
+        return "<|im_end|> 多于消息的条数。" + ("" if trial.is_first else _GROWN)
+    if found := _confused_messages(trial, ids) or _changed_content(trial, ids):
+        return found
     if sorted(ids) == sorted(full):
         return "token 一个不少，但顺序不对。"
     return "某一段与 ChatML 的写法不同。"
@@ -189,6 +199,51 @@ _MERGED = (
     "永远见不到这样的 token。角色头和内容要分开编码（self.chatml.segments 就是这样）。"
     "拼成一个字符串还有一害：用户在内容里写的标记会变成真的（注入）。"
 )
+
+
+_GROWN = (
+    "多半是有一个列表在 += 时接长了，下一次用到它，已经不是原来的："
+    "例如缓存下来的 segments，或 input_ids = header 之后的 +=。"
+    "先复制一份：input_ids = list(header)。"
+)
+
+
+def _confused_messages(trial: Trial, ids: list[int]) -> str:
+    """内容相同、角色不同的两条消息，混成了一条。"""
+    conversation = trial.case.conversation
+    for messages in (conversation, conversation[::-1]):
+        roles: dict[str, str] = {}
+        for message in messages:
+            roles.setdefault(message["content"], message["role"])
+        confused = [{"role": roles[message["content"]], "content": message["content"]} for message in conversation]
+        if confused != conversation and ids == [token.id for token in Case(trial.case.tokenizer, confused).tokens]:
+            return (
+                "有两条消息内容相同、角色不同，其中一条用了另一条的角色头："
+                "多半用内容当作字典的键，或用 index 来找消息。"
+                "键里要有 role；最好就按次序一条一条地处理。"
+            )
+    return ""
+
+
+def _changed_content(trial: Trial, ids: list[int]) -> str:
+    """角色头、结束标记、换行都对，只是内容变了。"""
+    start = trial.case.tokenizer.id(START)
+    starts = [index for index, token in enumerate(ids) if token == start]
+    if len(starts) != len(trial.case.conversation) or starts[:1] != [0]:
+        return ""
+    for number, (begin, stop) in enumerate(pairwise([*starts, len(ids)])):
+        tokens = [token for token in trial.case.tokens if token.message == number]
+        if ids[begin:stop] == [token.id for token in tokens]:
+            continue
+        head = [token.id for token in tokens if token.kind == "header"]
+        tail = [token.id for token in tokens if token.kind in ("end", "newline")]
+        if ids[begin : begin + len(head)] == head and ids[stop - len(tail) : stop] == tail:
+            return (
+                f"第 {number + 1} 条消息的内容与原文不同。内容要一字不改：不要 strip、replace，不要改换行，"
+                "也不要去掉其中的一部分（例如 <think>…</think>）。"
+            )
+        return ""
+    return ""
 
 
 def _messages(trial: Trial, strip: bool) -> Iterable[list[int]]:

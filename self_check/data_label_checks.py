@@ -66,8 +66,19 @@ def check_user_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
     trial = _first_with(trials, _user_content)
     if trial is None:
         return None
-    if not any(p.token.trained and p.state == "trained" for p in trial.positions):
+    if all(_is_inverted(each) for each in trials if each.positions):
         likely = "恰好反了：user 的话在学，assistant 的回答没有学。模型会学着提问，而不是回答。"
+    elif _found_in_the_question(trial):
+        likely = (
+            "学的是问题里的字，不是回答：在整段的 token 里查找回答的文字（或它的第一个 token），"
+            "先找到的是问题里同样的字。"
+            "不要查找；一条消息一条消息地接起来，哪一段是回答，接的时候就知道。"
+        )
+    elif _is_inverted(trial):
+        likely = (
+            "这一段恰好反了：user 的话在学，assistant 的回答没有学；别的对话没有反。"
+            "多半是按第几条消息（奇数、偶数）来判断是谁说的，而对话可能以 system 开头。看每条消息的 role。"
+        )
     elif len(trial.answers()) > 1 and not any(
         _user_content(p) and p.token.message < trial.answers()[0] for p in trial.positions
     ):
@@ -81,6 +92,21 @@ def check_user_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
             "如果你是在 input_ids 里搜索回答的文字，注意问题里也可能有同样的文字。"
         )
     return diagnose_labels(trial, "user_trained", _user_content, likely, "看哪个条件决定这一段学不学：只看 role。")
+
+
+def _is_inverted(trial: Trial) -> bool:
+    """user 的话在学，回答一个 token 也没有学。"""
+    return not trial.trained_answers() and any(_user_content(p) for p in trial.positions)
+
+
+def _found_in_the_question(trial: Trial) -> bool:
+    """学的 user 的话，是从某个回答的第一个 token 开始的，而不是从那条消息的开头。"""
+    learnt = [p for p in trial.positions if _user_content(p)]
+    starts = {content[0].token.id for content in trial.answer_contents()}
+    complete = {p.token.message for p in learnt} - {
+        p.token.message for p in trial.positions if p.token.kind == "content" and p.state == "masked"
+    }
+    return learnt[0].token.id in starts and not complete
 
 
 def check_system_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
@@ -125,6 +151,21 @@ def check_later_turns_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
 
 def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
     """角色头不学。"""
+    headers = [
+        p for trial in trials for p in trial.positions if p.token.kind == "header" and p.token.role == "assistant"
+    ]
+    learnt = [p for p in headers if p.state == "trained"]
+    if learnt and len({p.token.message for p in learnt}) and all(_is_in_the_answer(trials, p) for p in learnt):
+        sometimes = {p.token.id for p in headers if p.state == "masked"} & {p.token.id for p in learnt}
+        if sometimes:
+            return _label_check(
+                trials,
+                "header_trained",
+                lambda p: p.token.kind == "header" and p.state == "trained",
+                "有的角色头里有 token 在学，有的没有：学的恰好是回答里也有的字。多半是看“这个 token 在不在回答里”"
+                "来判断的；同样的字在角色头、问题里也会有，要看它属于哪一段。",
+                "判断时不要看 token 是哪个字；一段一段地接，每一段只判断一次。",
+            )
     return _label_check(
         trials,
         "header_trained",
@@ -133,6 +174,13 @@ def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
         "学它，损失里就混进了模型用不着会的东西。可能是把整条消息都当成了回答，"
         "也可能是开头的位置算错了：角色头有几个 token，要看分词器，不能写死。",
         "回答从角色头的换行之后开始。",
+    )
+
+
+def _is_in_the_answer(trials: Sequence[Trial], header: Position) -> bool:
+    """这个 token 也出现在某个回答里。"""
+    return any(
+        p.token.id == header.token.id for trial in trials for content in trial.answer_contents() for p in content
     )
 
 
@@ -167,6 +215,11 @@ def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
             "assistant 的 <|im_end|> 没有学。这个分词器的 pad 与 <|im_end|> 是同一个 token："
             "凡是等于 pad_token_id 的都不学，就把结束标记也遮住了。模型学不到停下，会一直说到长度的上限。"
         )
+    elif _only_the_last_end(trial):
+        likely = (
+            "只有最后一个回答的 <|im_end|> 在学，前面几轮的没有学。每一个回答都要学“说完了”："
+            "多半是循环以后只给最后一条补上了结束标记的标签。"
+        )
     else:
         likely = (
             "assistant 的 <|im_end|> 没有学。“说完了”也是回答的一部分：不学它，模型不知道在哪里停下，"
@@ -175,6 +228,11 @@ def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
     return diagnose_labels(
         trial, "end_token_masked", wrong, likely, "回答到哪里为止？想想模型自己要输出的最后一个 token 是什么。"
     )
+
+
+def _only_the_last_end(trial: Trial) -> bool:
+    ends = [p.state for p in trial.positions if p.token.kind == "end" and p.token.role == "assistant"]
+    return len(ends) > 1 and ends[-1] == "trained" and set(ends[:-1]) == {"masked"}
 
 
 def check_first_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
@@ -221,12 +279,22 @@ def check_foreign_end_tokens_are_masked(trials: Sequence[Trial]) -> Diagnosis | 
 
 def check_newlines_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
     """<|im_end|> 后面的换行不学。"""
+
+    def wrong(p: Position) -> bool:
+        return p.token.kind == "newline" and p.state == "trained"
+
+    trial = _first_with(trials, wrong)
+    length = 0 if trial is None else len(trial.case.tokenizer.encode("\n"))
+    reason = (
+        f"在这个分词器里，换行是 {length} 个 token，而代码只当它是一个。"
+        if length > 1
+        else "多半是把 “<|im_end|>\\n” 当成了一整段，或切片的右端多算了一个。"
+    )
     return _label_check(
         trials,
         "newline_trained",
-        lambda p: p.token.kind == "newline" and p.state == "trained",
-        "<|im_end|> 后面的换行也在学。模型输出 <|im_end|> 之后，程序就让它停了，这个换行它永远用不着说。"
-        "多半是把 “<|im_end|>\\n” 当成了一整段，或切片的右端多算了一个。",
+        wrong,
+        "<|im_end|> 后面的换行也在学。模型输出 <|im_end|> 之后，程序就让它停了，这个换行它永远用不着说。" + reason,
         "回答到 <|im_end|> 为止。",
     )
 

@@ -132,6 +132,10 @@ def _what_it_is(trial: Trial, name: str, value: object) -> tuple[str, str]:
     if name in dict(layer.named_buffers()):
         likely = "缓冲区（buffer）会保存，但不是参数：model.parameters() 里没有它，优化器不会更新它。"
         return f"layer.{name} 是缓冲区。", likely
+    if isinstance(getattr(type(layer), name, None), property):
+        inner = [each for each, p in layer.named_parameters() if p.requires_grad]
+        came = f"layer.{name} 是 property，每次取都另算出一个 {kind}；要训练的参数叫 {'、'.join(inner)}。"
+        return came, f"名字要恰好是 {name}：在 __init__ 里写 self.{name} = nn.Parameter(…)，不要由别的参数转一道。"
     if isinstance(value, Tensor):
         likely = (
             "普通张量（有 requires_grad=True 也不行）不在 model.parameters() 里：优化器不会更新它，"

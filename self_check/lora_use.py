@@ -153,6 +153,11 @@ def _conversion_problem(model: nn.Module, x: Tensor, output: Tensor, called: str
         name = f"copy.deepcopy(model).to({dtype})(x.to({dtype}))"
         with calling(f"{called}\n{name}"):
             converted = copy.deepcopy(model).to(dtype)
+        layer = converted.get_submodule(_TARGETS[0])
+        layer_output = _call(layer, x.to(dtype), f"{called}\n{name} 里的 q_proj")
+        if layer_output.dtype != dtype:
+            came = compare("q_proj(x) 的 dtype", dtype, layer_output.dtype)
+            return diagnose("wrong_dtype_or_device", f"{called}\n{name}", came, likely)
         actual = _call(converted, x.to(dtype), f"{called}\n{name}")
         if found := _compare(f"{called}\n{name}", "输出", output.to(dtype), actual, likely, tolerance):
             return found

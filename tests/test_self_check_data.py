@@ -151,6 +151,16 @@ def test_trained_tokens_are_green_and_have_a_sign():
         "starts_four_too_late": "前 4 个 token 没有学",
         "leaves_a_breakpoint": "断点",
         "sleeps": "time.sleep",
+        "odd_messages_are_answers": "第几条消息",
+        "removes_old_thinking": "一字不改",
+        "replaces_tabs": "一字不改",
+        "all_but_the_last_token": "换行是 2 个 token",
+        "skips_what_it_has_seen": "记住了见过的对话",
+        "searches_from_the_start": "学的是问题里的字",
+        "learns_what_is_in_the_answer": "在不在回答里",
+        "only_the_last_end": "只有最后一个回答的 <|im_end|> 在学",
+        "keyed_by_content": "内容相同、角色不同",
+        "grows_a_cached_list": "接长了",
     }.items(),
 )
 def test_the_explanation_fits_the_mistake(name, says):

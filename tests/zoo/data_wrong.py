@@ -1696,3 +1696,76 @@ def sleeps(self, conversation):
 @wrong("raises")
 def a_very_long_message(self, conversation):
     raise ValueError("\x1b[31m坏了\a" + "很长" * 10_000)
+
+
+# ------------------------------------------------------------------ 查找、缓存、按 token 是哪个字来判断
+
+
+@wrong("user_trained")
+def searches_from_the_start(self, conversation):
+    input_ids = join(self, conversation)
+    labels = [IGNORE_INDEX] * len(input_ids)
+    for message in conversation:
+        if message["role"] == "assistant":
+            answer = self.chatml.segments(message).content
+            start = next(i for i in range(len(input_ids)) if input_ids[i : i + len(answer)] == answer)
+            labels[start : start + len(answer) + 1] = input_ids[start : start + len(answer) + 1]
+    return input_ids, labels
+
+
+@wrong("header_trained")
+def learns_what_is_in_the_answer(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        ids = header + content + end + newline
+        input_ids += ids
+        wanted = set(content + end) if message["role"] == "assistant" else set()
+        labels += [token if token in wanted else IGNORE_INDEX for token in ids]
+    return input_ids, labels
+
+
+@wrong("end_token_masked")
+def only_the_last_end(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        labels += [IGNORE_INDEX] * len(header)
+        labels += content if message["role"] == "assistant" else [IGNORE_INDEX] * len(content)
+        labels += [IGNORE_INDEX] * len(end + newline)
+    labels[-1 - len(newline)] = end[0]
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def keyed_by_content(self, conversation):
+    rows = {message["content"]: (message["role"], self.chatml.segments(message)) for message in conversation}
+    input_ids, labels = [], []
+    for message in conversation:
+        role, (header, content, end, newline) = rows[message["content"]]
+        input_ids += header + content + end + newline
+        labels += [IGNORE_INDEX] * len(header)
+        labels += content + end if role == "assistant" else [IGNORE_INDEX] * len(content + end)
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def grows_a_cached_list(self, conversation):
+    cache = self.__dict__.setdefault("_segments", {})
+    input_ids, labels = None, []
+    for message in conversation:
+        key = (message["role"], message["content"])
+        if key not in cache:
+            cache[key] = [list(segment) for segment in self.chatml.segments(message)]
+        header, content, end, newline = cache[key]
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+        if input_ids is None:
+            input_ids = header
+        else:
+            input_ids += header
+        input_ids += content + end + newline
+    return input_ids, labels
