@@ -100,13 +100,14 @@ def _is_inverted(trial: Trial) -> bool:
 
 
 def _found_in_the_question(trial: Trial) -> bool:
-    """学的 user 的话，是从某个回答的第一个 token 开始的，而不是从那条消息的开头。"""
+    """学的 user 的话，是从某个回答的第一个 token 开始的；整条都学了、又以 system 开头的，更像是按次序来判断。"""
     learnt = [p for p in trial.positions if _user_content(p)]
     starts = {content[0].token.id for content in trial.answer_contents()}
     complete = {p.token.message for p in learnt} - {
         p.token.message for p in trial.positions if p.token.kind == "content" and p.state == "masked"
     }
-    return learnt[0].token.id in starts and not complete
+    starts_with_system = trial.case.conversation[0]["role"] == "system"
+    return learnt[0].token.id in starts and not (complete and starts_with_system)
 
 
 def check_system_is_masked(trials: Sequence[Trial]) -> Diagnosis | None:
