@@ -51,6 +51,7 @@ SPECIAL = [
     [user("assistant\n和 user\n是什么意思？"), assistant("assistant\n是助手，user 是用户。")],
     [system(""), user(""), assistant("请问有什么可以帮你？")],
     [system(" 回答要短。\n"), user("  你好 \n"), assistant(" 你好 \n")],
+    [user("在吗？"), user("今天天气怎么样？"), assistant("今天天气晴朗。"), assistant("要带伞吗？")],
     [user("笑一个"), assistant("哈" * 60 + "嗨" * 60 + "……"), user("abc"), assistant("a" * 70 + "!")],
     [
         user("3*4=?"),

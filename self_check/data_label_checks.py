@@ -152,37 +152,33 @@ def check_later_turns_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:
 
 def check_headers_are_masked(trials: Sequence[Trial]) -> Diagnosis | None:
     """角色头不学。"""
-    headers = [
-        p for trial in trials for p in trial.positions if p.token.kind == "header" and p.token.role == "assistant"
-    ]
-    learnt = [p for p in headers if p.state == "trained"]
-    if learnt and len({p.token.message for p in learnt}) and all(_is_in_the_answer(trials, p) for p in learnt):
-        sometimes = {p.token.id for p in headers if p.state == "masked"} & {p.token.id for p in learnt}
-        if sometimes:
-            return _label_check(
-                trials,
-                "header_trained",
-                lambda p: p.token.kind == "header" and p.state == "trained",
-                "有的角色头里有 token 在学，有的没有：学的恰好是回答里也有的字。多半是看“这个 token 在不在回答里”"
-                "来判断的；同样的字在角色头、问题里也会有，要看它属于哪一段。",
-                "判断时不要看 token 是哪个字；一段一段地接，每一段只判断一次。",
-            )
-    return _label_check(
-        trials,
-        "header_trained",
-        lambda p: p.token.kind == "header" and p.state == "trained",
-        "角色头 <|im_start|>role\\n（或它的一部分）也在学。聊天时，角色头由程序写好再交给模型，不用它说；"
-        "学它，损失里就混进了模型用不着会的东西。可能是把整条消息都当成了回答，"
-        "也可能是开头的位置算错了：角色头有几个 token，要看分词器，不能写死。",
-        "回答从角色头的换行之后开始。",
-    )
+
+    def wrong(p: Position) -> bool:
+        return p.token.kind == "header" and p.state == "trained"
+
+    if _judged_by_the_token(trials):
+        likely = (
+            "有的角色头里有 token 在学，有的没有：学的恰好是回答里也有的字。多半是看“这个 token 在不在回答里”"
+            "来判断的；同样的字在角色头、问题里也会有，要看它属于哪一段。"
+        )
+        look = "判断时不要看 token 是哪个字；一段一段地接，每一段只判断一次。"
+    else:
+        likely = (
+            "角色头 <|im_start|>role\\n（或它的一部分）也在学。聊天时，角色头由程序写好再交给模型，不用它说；"
+            "学它，损失里就混进了模型用不着会的东西。可能是把整条消息都当成了回答，"
+            "也可能是开头的位置算错了：角色头有几个 token，要看分词器，不能写死。"
+        )
+        look = "回答从角色头的换行之后开始。"
+    return _label_check(trials, "header_trained", wrong, likely, look)
 
 
-def _is_in_the_answer(trials: Sequence[Trial], header: Position) -> bool:
-    """这个 token 也出现在某个回答里。"""
-    return any(
-        p.token.id == header.token.id for trial in trials for content in trial.answer_contents() for p in content
-    )
+def _judged_by_the_token(trials: Sequence[Trial]) -> bool:
+    """角色头里同样的 token 有时学、有时不学，学的都是回答里也有的。"""
+    positions = [p for trial in trials for p in trial.positions]
+    headers = [p for p in positions if p.token.kind == "header" and p.token.role == "assistant"]
+    learnt, masked = ({p.token.id for p in headers if p.state == state} for state in ("trained", "masked"))
+    answers = {p.token.id for p in positions if p.token.kind == "content" and p.token.trained}
+    return bool(learnt & masked) and learnt <= answers
 
 
 def check_end_tokens_are_trained(trials: Sequence[Trial]) -> Diagnosis | None:

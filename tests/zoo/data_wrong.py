@@ -1769,3 +1769,14 @@ def grows_a_cached_list(self, conversation):
             input_ids += header
         input_ids += content + end + newline
     return input_ids, labels
+
+
+@wrong("wrong_input_ids")
+def merges_messages_of_one_role(self, conversation):
+    merged = []
+    for message in conversation:
+        if merged and merged[-1]["role"] == message["role"]:
+            merged[-1]["content"] += "\n" + message["content"]
+        else:
+            merged.append(dict(message))
+    return right(self, merged)
