@@ -87,3 +87,18 @@ def test_fp16_is_the_default_where_it_is_fastest(monkeypatch, tmp_path):
     assert (args.fp16, args.bf16, args.autocast) == (True, False, torch.float16)
     args = SFTArguments(output_dir=str(tmp_path), bf16=False)
     assert (args.fp16, args.bf16, args.autocast) == (False, False, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="别的系统的峰值本来就只算自己")
+def test_the_memory_peak_does_not_include_the_parent():
+    """由很大的进程启动时，getrusage 报的是父进程的峰值。"""
+    code = "import torch; from finetuning.device import peak_memory_mb as peak; print(peak(torch.device('cpu')))"
+    small = float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    parent = f"""
+import subprocess, sys
+x = bytearray(10**9)
+x[::4096] = x[1::4096]
+subprocess.run([sys.executable, '-c', {code!r}])
+"""
+    beside_a_large_one = float(subprocess.run([sys.executable, "-c", parent], capture_output=True, check=True).stdout)
+    assert beside_a_large_one < small + 200
