@@ -1,4 +1,4 @@
-"""练习的自检：认出学习者犯的是哪一种错误。
+"""练习的自查：认出学习者犯的是哪一种错误。
 
 命令行（``python data_exercise.py``）、notebook、批改一个班的（``python -m self_check.grade``）和测试用的是同样的检查::
 

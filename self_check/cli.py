@@ -1,4 +1,4 @@
-"""自检的命令行：``--json``、``--hint``、``--watch`` 与退出码。"""
+"""自查的命令行：``--json``、``--hint``、``--watch`` 与退出码。"""
 
 import difflib
 import json
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from finetuning.terminal import say
 from self_check.exercise import Exercise, load_exercise
 from self_check.rendering import fold, render, render_json
 from self_check.report import Report
@@ -43,7 +44,7 @@ def check(exercise: Exercise, subject: Any) -> bool:
 def check_and_print(todo: str, path: Path) -> bool:
     """见 :func:`self_check.check_file`。"""
     report = check_file(todo, path)
-    print(render(load_exercise(todo), report, color=_use_color()))
+    say(render(load_exercise(todo), report, color=_use_color()))
     return report.passed
 
 
@@ -54,17 +55,17 @@ def run(todo: str, path: Path) -> NoReturn:
             stream.reconfigure(errors="replace")  # Windows 的某些控制台编码不了的字符写成 ?，不要中断
     option = _parse(sys.argv[1:])
     if option == "--help":
-        print(_HELP.format(name=path.name))
+        say(_HELP.format(name=path.name))
         raise SystemExit(0)
     if option == "--hint":
-        print(_next_hint(todo, load_exercise(todo)))
+        say(_next_hint(todo, load_exercise(todo)))
         raise SystemExit(0)
     try:
         if option == "--watch":
             _watch(todo, path)
         report = _check_here(todo, path) if debugger_attached() else check_file(todo, path)
     except SetupError as error:
-        print(f"自检跑不起来：{error}", file=sys.stderr)
+        print(f"自查跑不起来：{error}", file=sys.stderr)
         if option == "--json":
             print(json.dumps({"passed": False, "diagnosis": "setup_error", "delegates": False, "checks": []}))
         raise SystemExit(2) from None
@@ -72,7 +73,7 @@ def run(todo: str, path: Path) -> NoReturn:
         print("检查被中断了。", file=sys.stderr)
         raise SystemExit(130) from None
     text = render_json(report) if option == "--json" else render(load_exercise(todo), report, color=_use_color())
-    print(text)
+    say(text)
     raise SystemExit(0 if report.passed else 1)
 
 
@@ -110,7 +111,7 @@ def _next_hint(todo: str, exercise: Exercise) -> str:
     try:
         state = json.loads(_HINT_STATE.read_text(encoding="utf-8"))
         seen = int(state.get(todo, 0))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         state, seen = {}, 0
     total = len(exercise.hints)
     shown = max(1, min(seen + 1, total))
@@ -123,7 +124,7 @@ def _next_hint(todo: str, exercise: Exercise) -> str:
     ending = (
         "再运行一次 --hint，看下一条。"
         if shown < total
-        else "提示就这些。再试一试；实在不行，参考答案在 *_solution.py。"
+        else f"提示就这些。再试一试；实在不行，参考答案在 {todo}_solution.py。"
     )
     return "\n\n".join([exercise.title, *parts, ending])
 
@@ -136,12 +137,12 @@ def _watch(todo: str, path: Path) -> NoReturn:
             changed = _modified(path)
             if changed is not None and changed != checked:
                 checked = changed
-                print(f"\n{'─' * 20} {time.strftime('%H:%M:%S')} {path.name}", flush=True)
+                say(f"\n{'─' * 20} {time.strftime('%H:%M:%S')} {path.name}")
                 try:
                     check_and_print(todo, path)
                 except SetupError as error:
-                    print(f"自检跑不起来：{error}")
-                print("（保存后会再检查；Ctrl-C 结束）", flush=True)
+                    say(f"自查跑不起来：{error}")
+                say("（保存后会再检查；Ctrl-C 结束）")
             time.sleep(_POLL_SECONDS)
     except KeyboardInterrupt:
         raise SystemExit(0) from None

@@ -1,4 +1,4 @@
-"""TODO 1 的自检：各项检查、提示，和做完之后的话。"""
+"""TODO 1 的自查：各项检查、提示，和做完之后的话。"""
 
 from self_check.data_checks import build_checks
 from self_check.data_trials import Learner
@@ -11,7 +11,7 @@ DATA = Exercise(
     checks=build_checks(),
     hints=(
         "先想清楚要什么：模型聊天时，哪些 token 是它自己要输出的，哪些是程序替它写好的？\n"
-        "只有它自己要输出的才学。拿文档字符串里的例子，用笔在每个 token 下面写上“学”或“不学”，\n"
+        "只有它自己要输出的才学。拿文档字符串里的例子，用笔在每个 token 下面写上“学”或“不学”，"
         "特别想一想：它靠什么告诉程序“我说完了”？",
         "再想怎么写：不要先拼好整段、再回头找边界，那样很容易差一个。\n"
         "一段一段地接：每接上一段 id，同时接上同样多的标签，两个列表就不可能错位。\n"

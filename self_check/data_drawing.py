@@ -9,7 +9,7 @@ from self_check.data_trials import Position, Trial
 from self_check.report import Diagnosis
 from self_check.tokens import Column, draw, token_text
 
-_LEGEND = "（+ 要学：标签等于 id；. 不学：标签是 -100；? 别的值；^ 这里不对）"
+_LEGEND = "（+ 要学：标签等于 id；. 不学：标签是 -100；? 别的值；^ 这一项说的地方）"
 _SIGNS = {"trained": "+", "masked": ".", "other": "?"}
 
 
@@ -43,7 +43,7 @@ def draw_lists(trial: Trial, ids: list[int], labels: list[int]) -> str:
         sign = "-" if label is None else "." if label == IGNORE_INDEX else "+" if label == token_id else "?"
         text = "（无）" if token_id is None else token_text(tokenizer.backend, token_id)
         columns.append(Column(text, (sign,), new_row=token_id == tokenizer.id(START)))
-    return draw(("token", "你的标签"), columns) + "\n" + _LEGEND.replace("^ 这里不对", "- 没有标签")
+    return draw(("token", "你的标签"), columns) + "\n" + _LEGEND.replace("^ 这一项说的地方", "- 没有标签")
 
 
 def draw_difference(trial: Trial, ids: list[int]) -> str:
@@ -62,7 +62,7 @@ def draw_difference(trial: Trial, ids: list[int]) -> str:
 
     return "\n".join(
         [
-            f"input_ids 应该有 {len(expected)} 个 token（不算 BOS），得到 {len(ids)} 个；从第 {first} 个起不同：",
+            f"input_ids 应该有 {len(expected)} 个 token（不算 BOS），得到 {len(ids)} 个；从下标 {first} 起不同：",
             strip("应该", expected),
             strip("得到", ids),
         ]

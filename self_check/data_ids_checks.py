@@ -65,9 +65,11 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
         return "input_ids 里出现了 -100：不学的位置只在 labels 里写 -100，input_ids 要保持完整，模型要看着问题回答。"
     if found := _wrong_tokenizer(trial, ids) or _merged(trial, ids):
         return found
-    if any(marker in message["content"] for marker in (START, END) for message in trial.case.conversation):
+    markers = [token.content for token in tokenizer.backend.get_added_tokens_decoder().values()]
+    written = [marker for marker in markers for message in trial.case.conversation if marker in message["content"]]
+    if written:
         return (
-            "内容里写的 <|im_end|> 或 <|im_start|> 变成了真的标记：多半是把整段对话拼成一个字符串再分词。"
+            f"内容里写的 {written[0]} 变成了真的标记：多半是把整段对话拼成一个字符串再分词，或内容没有按字面编码。"
             "这样，用户在问题里写一句 <|im_end|> 就能“伪造”一轮对话（注入）。内容要单独编码，标记的文字只按字面拆开："
             "用 self.chatml.encode(content)，"
             "或 self.tokenizer(content, add_special_tokens=False, split_special_tokens=True)。"
@@ -93,6 +95,12 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
             return "末尾多了一个没有内容的 assistant 角色头（add_generation_prompt）：那是推理时才加的。"
         return "末尾多了 token：<|im_end|> 已经表示说完了，不用再加 eos_token 之类。"
     if tokenizer.bos and any(ids.count(bos) > 0 for bos in tokenizer.bos if bos not in full):
+        following = ids[ids.index(eos) + 1 :][:1] if eos in ids else []
+        if eos in tokenizer.bos and ids.count(eos) == 1 and following != [tokenizer.id(START)]:
+            return (
+                "多了 eos_token（在这个分词器里，它与 BOS 是同一个）：结尾是 <|im_end|> 和换行，"
+                "不用再加它，也不要拿它来代替。"
+            )
         return (
             "中间多了 BOS：每次调用 tokenizer(文字)，它都会在开头加上 BOS；加 add_special_tokens=False 就不加。"
             "（整段对话最前面的 BOS 由 __init__ 补上，不用管。）"

@@ -107,6 +107,8 @@ def _found_in_the_question(trial: Trial) -> bool:
         p.token.message for p in trial.positions if p.token.kind == "content" and p.state == "masked"
     }
     starts_with_system = trial.case.conversation[0]["role"] == "system"
+    if len(trial.complete_answers()) == len(trial.answers()):
+        return False  # 回答都学全了，没有找错地方，只是没有区分是谁说的
     return learnt[0].token.id in starts and not (complete and starts_with_system)
 
 
@@ -359,12 +361,12 @@ def _label_check(
 
 
 def _turn_check(trials: Sequence[Trial], slug: str, which: int, likely: str, look: str) -> Diagnosis | None:
-    """多轮对话里只有第 ``which`` 个回答在学。"""
-    for trial in trials:
-        answers = trial.answers()
-        if len(answers) > 1 and trial.trained_answers() == [answers[which]]:
-            return diagnose_labels(trial, slug, lambda p: p.token.trained and p.state == "masked", likely, look)
-    return None
+    """多轮对话里只有第 ``which`` 个回答在学：每一段都这样才算，只有一段这样的，也许是别的原因。"""
+    usable = [trial for trial in trials if trial.positions]
+    several = [trial for trial in usable if len(trial.answers()) > 1]
+    if not several or any(trial.trained_answers() != [trial.answers()[which]] for trial in usable):
+        return None
+    return diagnose_labels(several[0], slug, lambda p: p.token.trained and p.state == "masked", likely, look)
 
 
 def _first_with(trials: Sequence[Trial], wrong: Callable[[Position], bool]) -> Trial | None:

@@ -94,15 +94,21 @@ def check_lists_are_separate(trials: Sequence[Trial]) -> Diagnosis | None:
         if trial.lists is None or trial.lists[0] is not trial.lists[1] or IGNORE_INDEX not in trial.lists[0]:
             continue
         ids, _ = trial.lists
-        return diagnose(
-            trial,
-            "labels_alias_input_ids",
-            f"labels is input_ids：它们是同一个列表，input_ids 里出现了 {ids.count(IGNORE_INDEX)} 个 -100：\n"
-            f"  input_ids = {shorten(str(ids), 64)}",
-            "labels = input_ids 没有复制，只是给同一个列表起了第二个名字；改 labels 就改了 input_ids。"
-            "于是问题被 -100 盖掉了，模型看不到问题，-100 也不是合法的 id。",
-            "看 labels 是在哪里得到的；要一个新的列表，用 list(input_ids) 或 input_ids.copy()。",
+        first = max(0, ids.index(IGNORE_INDEX) - 3)
+        if len(ids) > len(trial.case.tokens) + len(trial.case.tokenizer.bos):
+            likely = "input_ids = labels = [] 只造了一个列表，起了两个名字：id 和标签接到了同一个列表里，混在了一起。"
+            look = "分开写两行：input_ids = []，labels = []。"
+        else:
+            likely = (
+                "labels = input_ids 没有复制，只是给同一个列表起了第二个名字；改 labels 就改了 input_ids。"
+                "于是问题被 -100 盖掉了，模型看不到问题，-100 也不是合法的 id。"
+            )
+            look = "看 labels 是在哪里得到的；要一个新的列表，用 list(input_ids) 或 input_ids.copy()。"
+        came = (
+            f"labels is input_ids：它们是同一个列表，里面有 {ids.count(IGNORE_INDEX)} 个 -100：\n"
+            f"  从下标 {first} 起  {shorten(str(ids[first : first + 20]), 58)}"
         )
+        return diagnose(trial, "labels_alias_input_ids", came, likely, look)
     return None
 
 
@@ -198,7 +204,8 @@ def check_lengths(trials: Sequence[Trial]) -> Diagnosis | None:
         else:
             likely = (
                 "接 input_ids 和接 labels 时的段数或每段的长度不同。常见的原因：数了汉字的个数而不是 token 的个数，"
-                "漏了角色头、<|im_end|> 或换行的标签，或者 BOS 只加在了一边。错了位，模型学的就是别的位置的 token。"
+                "漏了角色头、<|im_end|> 或换行的标签，BOS 只加在了一边，"
+                "或者 ids = header 以后又用 += 接，把 header 自己也接长了。错了位，模型学的就是别的位置的 token。"
             )
         return diagnose(
             trial,

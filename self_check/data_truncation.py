@@ -48,6 +48,12 @@ def _truncation(trial: Trial, called: str, got: Lists, full: Lists) -> Diagnosis
     end = trial.case.tokenizer.id(END)
     if len(ids) != len(labels):
         likely = "只截了一个列表。两个列表要一一对应，截短一个，另一个也要在同一处截。"
+    elif ids == full[0]:
+        first = next(index for index, (a, b) in enumerate(zip(labels, full[1], strict=True)) if a != b)
+        likely = (
+            f"input_ids 是完整的，标签从下标 {first} 起与应有的不同：很长的回答没有学，或者学到一半就停了。"
+            "长度不要写死，长的回答也一样要学。"
+        )
     elif ids and ids == full[0][-len(ids) :]:
         likely = "从前面截掉了：留下的回答失去了它的上文（问题），模型学着凭空回答。应该留下开头，截掉末尾。"
     elif len(ids) < len(full[0]) and ids[:-1] == full[0][: len(ids) - 1] and ids[-1] == end:

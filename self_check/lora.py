@@ -1,4 +1,4 @@
-"""TODO 2 的自检：各项检查、提示，和做完之后的话。"""
+"""TODO 2 的自查：各项检查、提示，和做完之后的话。"""
 
 from importlib import import_module
 from typing import Any
@@ -48,12 +48,12 @@ LORA = Exercise(
     imports=("self_check.lora_checks", "self_check.lora_use"),
     hints=(
         "先写 __init__，它要做三件事：留住原来的层并冻结它；造 A；造 B。\n"
-        "A、B 的形状由原来的层的 in_features、out_features 和 r 决定：x 的最后一维从 in_features\n"
+        "A、B 的形状由原来的层的 in_features、out_features 和 r 决定：x 的最后一维从 in_features "
         "先缩到 r，再放大到 out_features，每一步各要多大的矩阵？",
         "冻结：让一个模块的全部参数都不要梯度，nn.Module 有现成的方法，在文档里找 requires_grad。\n"
-        "A、B：先造出初值（一个随机，一个全零；dtype 和 device 照着原来的 weight），最后一步才用\n"
+        "A、B：先造出初值（一个随机，一个全零；dtype 和 device 照着原来的 weight），最后一步才用 "
         "nn.Parameter 包起来，并存到 self 上，优化器才找得到它们。",
-        "forward 是两项相加：一项是原来的层对 x 的输出，它自己就带着偏置；另一项是 x 依次乘过 A、B，\n"
+        "forward 是两项相加：一项是原来的层对 x 的输出，它自己就带着偏置；另一项是 x 依次乘过 A、B，"
         "再乘系数。系数只乘后一项。把类的说明里能用手算的例子填进去，一步一步核对形状和数值。",
     ),
     start="给一个现成的线性层加上 LoRA：读 LoRALinear 的说明和能用手算的例子，先写 __init__，再写 forward。",

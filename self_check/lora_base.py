@@ -11,7 +11,8 @@ from self_check.report import Diagnosis
 def base_problem(trial: Trial, called: str) -> Diagnosis | None:
     """与包装之前的副本比较权重和偏置。"""
     if not hasattr(trial.layer, "original"):
-        return diagnose("original_missing", called, "layer 没有 original 这个属性。")
+        likely = "原来的层要存成 self.original，名字恰好是它：给定的 merge、apply_lora 和检查都用这个名字。"
+        return diagnose("original_missing", called, "layer 没有 original 这个属性。", likely, alone=True)
     original, reference = trial.layer.original, trial.reference
     if not isinstance(original, nn.Linear):
         came = compare("layer.original 的类型", "Linear", type(original).__name__)
@@ -23,7 +24,7 @@ def base_problem(trial: Trial, called: str) -> Diagnosis | None:
             "layer.to(device)、model.half() 碰不到它，state_dict 里也没有它。"
             "写 self.original = original_layer 就会登记。"
         )
-        return diagnose("original_missing", called, came, likely)
+        return diagnose("original_missing", called, came, likely, alone=True)
     is_given_layer = original is trial.original_layer
     for name in ("dtype", "device"):
         expected, actual = getattr(reference.weight, name), getattr(original.weight, name)
@@ -57,7 +58,7 @@ def hook_problem(trial: Trial, x: Tensor, called: str) -> Diagnosis | None:
         "original 的权重没有变，输出却变了：多半在它上面挂了 hook，或换掉了它的 forward。"
         "支路要写在 LoRALinear 的 forward 里；挂在 original 上，merge 复制它时会一起复制，改动就加了两次。"
     )
-    return diagnose("base_modified", called, came, likely)
+    return diagnose("base_modified", called, came, likely, alone=True)
 
 
 def _equal(actual: Tensor | None, expected: Tensor | None) -> bool:

@@ -26,6 +26,8 @@ _SETTINGS = (
     Setting(7, 5, r=4, alpha=10),
     Setting(6, 9, r=5, alpha=2.5, bias=False),
     Setting(16, 12, omit_r_alpha=True),
+    Setting(3, 2, r=1, alpha=4),  # 说明里用手算的例子
+    Setting(3, 7, r=5, alpha=2),  # r 比 in_features 还大，没有用处，但没有说不可以
 )
 _LARGE = Setting(512, 40, r=32, alpha=64)  # A 有一万多个数，看得出它们怎样分布
 # x 除了最后一维以外的形状：x 可以是二维或三维的；逐个 token 生成时，批大小和长度都是 1。
@@ -283,7 +285,11 @@ def check_two_layers(learner: Learner) -> Diagnosis | None:
 
 
 def check_training(learner: Learner) -> Diagnosis | None:
-    """两层的模型训练一步：梯度与公式的相同；A、B 更新之后，输出仍等于公式，原来的权重没有变。"""
+    """两层的模型训练一步：梯度与公式的相同；A、B 更新之后，输出仍等于公式，原来的权重没有变。推理状态下梯度也要对。"""
+    return next((found for mode in ("train", "eval") if (found := _training_problem(learner, mode))), None)
+
+
+def _training_problem(learner: Learner, mode: str) -> Diagnosis | None:
     first, second = (
         build(learner.lora_class, Setting(7, 5, r=4, alpha=10)),
         build(learner.lora_class, Setting(5, 6, r=3, alpha=12)),
@@ -291,7 +297,11 @@ def check_training(learner: Learner) -> Diagnosis | None:
     fill_factors(first)
     fill_factors(second)
     x = numbers(2, 3, 7).requires_grad_()
-    called = f"a = {first.setting}\nb = {second.setting}\nh = a(x); loss = b(h).square().mean()\nloss.backward()"
+    called = f"a = {first.setting}\nb = {second.setting}\na.{mode}(); b.{mode}()\n"
+    called += "h = a(x); loss = b(h).square().mean()\nloss.backward()"
+    with calling(called):
+        for trial in (first, second):
+            trial.layer.train(mode == "train")
     hidden = call(first.layer, x, called)
     if found := flag_problem(first, x, True, called):
         return found
@@ -350,6 +360,10 @@ def check_dtype_and_device(learner: Learner) -> Diagnosis | None:
             return found
         fill_factors(trial)
         if found := output_problem(trial, numbers(*x_shape, 7).bfloat16()):
+            return found
+    for dtype in (torch.float16, torch.float64):
+        trial = build(learner.lora_class, Setting(7, 5, r=4, alpha=10, dtype=dtype))
+        if found := _parameter_problem(trial) or _dtype_or_device_problem(trial):
             return found
     # meta 设备处处都有：张量只有形状、没有数值，正好用来看它们放在哪里。第一次用它，torch 要导入这些，所以在最后。
     with untraced():

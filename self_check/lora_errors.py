@@ -1,6 +1,7 @@
 """torch 的英文报错 → 诊断。认不出的照样抛出，由 :mod:`self_check.runner` 解释。"""
 
 import functools
+from dataclasses import replace
 from typing import Any
 
 from self_check.exercise import Check
@@ -103,14 +104,21 @@ def explain_torch_errors(check: Check) -> Check:
     @functools.wraps(check)
     def explained(learner: Any) -> Diagnosis | None:
         try:
-            return check(learner)
+            return _with_the_file(check(learner), learner.source_file)
         except (RuntimeError, TypeError, ValueError, AttributeError, AssertionError) as error:
             diagnosis = _explain(error, learner.source_file)
             if diagnosis is None:
                 raise
-            return diagnosis
+            return _with_the_file(diagnosis, learner.source_file)
 
     return explained
+
+
+def _with_the_file(diagnosis: Diagnosis | None, source_file: str) -> Diagnosis | None:
+    """“去哪里看”的最后，加上是哪个文件、怎样看提示。"""
+    if diagnosis is None or "你的代码" in diagnosis.look:
+        return diagnosis
+    return replace(diagnosis, look=f"{diagnosis.look}\n{look_at(source_file)}")
 
 
 def _explain(error: Exception, source_file: str) -> Diagnosis | None:

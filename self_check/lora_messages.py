@@ -109,10 +109,15 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 }
 
 
-def diagnose(slug: str, called: str, came: str, likely: str = "") -> Diagnosis:
-    """一份诊断；``likely`` 是从这一次的结果里看出的原因，写在通常的解释前面。"""
+def diagnose(slug: str, called: str, came: str, likely: str = "", alone: bool = False) -> Diagnosis:
+    """一份诊断。
+
+    Args:
+        likely: 从这一次的结果里看出的原因，写在通常的解释前面。
+        alone: 通常的解释在这里不合适，只写 ``likely``。
+    """
     usual, look = EXPLANATIONS[slug]
-    return Diagnosis(slug, called, came, f"{likely}\n{usual}" if likely else usual, look)
+    return Diagnosis(slug, called, came, likely if alone else f"{likely}\n{usual}" if likely else usual, look)
 
 
 def compare(name: str, expected: object, came: object) -> str:

@@ -61,7 +61,9 @@ def flag_problem(trial: Trial, x: Tensor, flag_before: bool, called: str) -> Dia
 def randomness_problem(trial: Trial) -> Diagnosis | None:
     """同一个 x 调用两次，输出应当相同。x 有很多行：丢掉的比例再小，也看得出来。"""
     x = numbers(256, trial.setting.in_features)
-    called = f"layer = {trial.setting}\nlayer.train()\nlayer(x) 两次，x 相同，A、B 已经不是初值"
+    called = (
+        f"layer = {trial.setting}\nlayer.train()\nlayer(x) 两次，x 相同，形状是 {tuple(x.shape)}，A、B 已经不是初值"
+    )
     trial.layer.train()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""把自检的结果写成给人看的文字，或给程序看的 JSON。"""
+"""把自查的结果写成给人看的文字，或给程序看的 JSON。"""
 
 import json
 import re
@@ -9,8 +9,9 @@ from self_check.report import Diagnosis, Report
 
 _ANSI = re.compile(r"\033\[\d*m")
 _PRINTED_LINES = 12
+_HALFWAY = 3
 _DELEGATES = (
-    "不过，你的文件用到了参考答案、自检程序，或替你做好了这件事的库：通过检查的是它们，还不是你。"
+    "不过，你的文件用到了参考答案、自查程序，或替你做好了这件事的库：通过检查的是它们，还不是你。"
     "想真正学会，请关上它们，自己再写一遍；卡住了就看 --hint。"
 )
 
@@ -25,7 +26,9 @@ def render(exercise: Exercise, report: Report, color: bool) -> str:
         parts.append("全部通过。\n" + (fold(_DELEGATES) if report.delegates else fold(exercise.learnt)))
         parts.append("接下来：\n" + "\n".join(f"  {step}" for step in exercise.next_steps))
     elif diagnosis.slug == "not_implemented":
-        parts.append(fold(exercise.start))
+        passed = [f"  通过  {result.name}" for result in done if result.passed]
+        halfway = len(passed) >= _HALFWAY  # 头一两项只看有没有这个类、这个方法
+        parts += ["\n".join(passed), "做到一半了，还有没写的。"] if halfway else [fold(exercise.start)]
         parts.append(f"{diagnosis.came}\n{fold(diagnosis.likely)}")
         parts.append(fold(diagnosis.look))
     else:

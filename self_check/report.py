@@ -1,4 +1,4 @@
-"""自检的结果：一项检查过没过，没过时的诊断。"""
+"""自查的结果：一项检查过没过，没过时的诊断。"""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -31,11 +31,11 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Report:
-    """一次自检的全部结果。
+    """一次自查的全部结果。
 
     Attributes:
         printed: 学习者的代码打印的文字。
-        delegates: 把事情交给了参考答案、自检程序或现成的库，不是自己写的。
+        delegates: 把事情交给了参考答案、自查程序或现成的库，不是自己写的。
     """
 
     results: tuple[CheckResult, ...]

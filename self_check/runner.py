@@ -17,7 +17,7 @@ def run_suite(exercise: Exercise, subject: Any) -> Report:
         subject: 学习者的模块，或他的类。
 
     Raises:
-        SetupError: 自检跑不起来，例如项目不完整。
+        SetupError: 自查跑不起来，例如项目不完整。
     """
     results: list[CheckResult] = []
     printed: list[str] = []
@@ -44,9 +44,8 @@ def run_suite(exercise: Exercise, subject: Any) -> Report:
 
 def failed_before_checking(exercise: Exercise, diagnosis: Diagnosis, printed: str = "") -> Report:
     """一项也没能查：学习者的文件装不进来，或者把整个进程弄没了。"""
-    first, *rest = (name for name, _ in exercise.checks)
-    results = (CheckResult(first, diagnosis), *(CheckResult(name, None, skipped=True) for name in rest))
-    return Report(results, printed)
+    skipped = (CheckResult(name, None, skipped=True) for name, _ in exercise.checks)
+    return Report((CheckResult("文件能装入，检查做得完", diagnosis), *skipped), printed)
 
 
 def learner_file(subject: Any) -> str:

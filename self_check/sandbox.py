@@ -46,7 +46,7 @@ class ExitedAtOnce(BaseException):
 
 
 class SetupError(Exception):
-    """自检跑不起来，不是学习者的代码错了；消息是一句完整的中文。"""
+    """自查跑不起来，不是学习者的代码错了；消息是一句完整的中文。"""
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def diagnose_error(error: BaseException, source_file: str, default_called: str, 
     if place is None:
         came, likely = _explain(error, "")
         if isinstance(error, TypeError) and _ARGUMENTS.search(str(error)):
-            likely = "参数的个数或名字与原来的不同，自检（和训练）就调用不了它；请把 def 那一行改回原来的样子。"
+            likely = "参数的个数或名字与原来的不同，自查（和训练）就调用不了它；请把 def 那一行改回原来的样子。"
         return Diagnosis(slug="raises", called=called, came=came, likely=likely, look=look)
     line, code = place
     where = f"{display_name(source_file)} 第 {line} 行：\n    {code}"
@@ -246,7 +246,8 @@ def diagnose_error(error: BaseException, source_file: str, default_called: str, 
             slug="not_implemented",
             called=called,
             came=where,
-            likely="如果已经写了，请删掉 raise NotImplementedError 这一行，并用 return 返回结果。",
+            likely="如果已经写了，请删掉 raise NotImplementedError 这一行"
+            + ("。" if _learner_function(error, source_file) == "__init__" else "，并用 return 返回结果。"),
             look=look,
         )
     came, likely = _explain(error, code)
@@ -262,7 +263,11 @@ def _unreadable(error: SyntaxError, called: str, source_file: str, look: str) ->
     else:
         code = cleaned(linecache.getline(source_file, error.lineno or 0).strip())
         came = f"{name} 第 {error.lineno or '?'} 行有语法错误（{cleaned(error.msg)}）：\n    {code}"
-        likely = "Python 读不懂这一行：看看括号、引号有没有配对，冒号有没有漏，缩进对不对；错的也可能是它的上一行。"
+        likely = (
+            "用了全角的标点（，：（）“”）：代码里的标点要用英文半角的。"
+            if "invalid character" in str(error)
+            else "Python 读不懂这一行：看看括号、引号有没有配对，冒号有没有漏，缩进对不对；错的也可能是它的上一行。"
+        )
     return Diagnosis(slug="raises", called=called, came=came, likely=likely, look=look)
 
 
@@ -281,6 +286,17 @@ def _learner_place(error: BaseException, source_file: str) -> tuple[int, str] | 
     if found is None:
         found = getattr(error, "line", None)
     return None if found is None else (found, cleaned(linecache.getline(source_file, found).strip()))
+
+
+def _learner_function(error: BaseException, source_file: str) -> str:
+    """出错时走到的那一行，在学习者的哪个函数里。"""
+    name = ""
+    traceback: TracebackType | None = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == source_file:
+            name = traceback.tb_frame.f_code.co_name
+        traceback = traceback.tb_next
+    return name
 
 
 def _line_in(frame: FrameType | None, source_file: str) -> int | None:
@@ -320,10 +336,10 @@ def _explain(error: BaseException, code: str) -> tuple[str, str]:
     if type(error).__name__ == "BdbQuit" or re.search(r"\bbreakpoint\(|set_trace\(|post_mortem\(", code):
         return (
             "停在了断点上",
-            "断点（breakpoint() 或 pdb）留在了代码里；自检时没有键盘输入，请删掉它，要看变量请用 print。",
+            "断点（breakpoint() 或 pdb）留在了代码里；自查时没有键盘输入，请删掉它，要看变量请用 print。",
         )
     if isinstance(error, Slept):
-        return "代码在 sleep", "time.sleep 只是让程序停下来等，这道练习用不着，自检也不等；请删掉这一行。"
+        return "代码在 sleep", "time.sleep 只是让程序停下来等，这道练习用不着，自查也不等；请删掉这一行。"
     if isinstance(error, ExitedAtOnce):
         return "程序要退出（os._exit）", "os._exit() 会让整个程序立刻结束。请用 return 返回结果，不要退出。"
     if isinstance(error, TimeLimitExceeded):
@@ -335,6 +351,9 @@ def _explain(error: BaseException, code: str) -> tuple[str, str]:
         return f"程序要退出（{name}）", "代码里调用了 exit() 或 sys.exit()。请用 return 返回结果，不要退出整个程序。"
     if isinstance(error, ValueError) and "unpack" in message:
         return f"抛出了 {name}", _unpacking(code)
+    for words, reason in _MESSAGES:
+        if re.search(words, message):
+            return f"抛出了 {name}", reason
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return f"抛出了 {name}", reason
@@ -351,9 +370,27 @@ def _unpacking(code: str) -> str:
     return messages if "conversation" in code else f"等号两边的个数不同。{segments}{messages}"
 
 
+# 报错里的字样 → 为什么；比只看异常的类型说得准。
+_MESSAGES = (
+    (
+        "tuple indices must be integers",
+        '四段要用 .header、.content、.end、.newline 来取，或者拆成四个变量，不能用 ["header"]。',
+    ),
+    (
+        "list indices must be integers",
+        '把列表当成了字典：conversation 是消息的列表，先用 for message in conversation 取出一条，再取 message["role"]；'
+        "segments 收的也是一条消息。",
+    ),
+    ("extend\\(\\) takes exactly one argument", "extend 一次只接一个列表：要接几个，就写几次，或者先用 + 连起来。"),
+    ("'dict' object has no attribute", '消息是字典：用 message["role"]、message["content"] 来取，不是 message.role。'),
+    ("'Segments' object has no attribute", "四段的名字是 header、content、end、newline。"),
+    ("should return None", "__init__ 不返回东西：删掉它里面的 return。"),
+)
+
+
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (RecursionError, "函数一直在调用自己，没有停下的条件。"),
-    (EOFError, "自检时没有键盘输入，不能用 input() 或 breakpoint()；要看变量请用 print。"),
+    (EOFError, "自查时没有键盘输入，不能用 input() 或 breakpoint()；要看变量请用 print。"),
     (KeyError, "字典里没有这个键。每条消息只有 role 和 content 两个键；tokenizer(...) 的结果里 id 在 input_ids 下。"),
     (UnicodeError, "文字的编码不对：字符串里有不能编码的字符。"),
     (IndexError, "下标超出了范围。对话可能只有两条消息，也可能没有 system；回答可能只有一个 token。"),

@@ -17,23 +17,28 @@ from self_check.sandbox import SetupError, cleaned
 from self_check.worker import CALLED, RESULT, STUCK
 
 _SECONDS = 180  # 装入 torch 可能要十几秒；检查自己的时限短得多
+# 没有填值的内存（torch.Tensor(r, n)）碰巧常常是零；让 glibc 填上别的，忘了填值就一定看得出来。
+_PERTURB = {"MALLOC_PERTURB_": "165"}
 _PRINTED_BYTES = 20_000
 _ROOT = Path(__file__).parents[1]
 
 
-def check_file(todo: str, path: Path, cwd: Path | None = None) -> Report:
+def check_file(todo: str, path: Path, cwd: Path | None = None, seed: int | None = None) -> Report:
     """检查一个文件。
 
     Args:
         todo: ``"data"`` 或 ``"lora"``。
         path: 学习者的文件。
         cwd: 在哪个目录里运行；None 是现在的目录。
+        seed: 随机的用例的种子；None 是照环境变量 ``SELF_CHECK_SEED``，没有设就每次不同。
 
     Raises:
-        SetupError: 自检跑不起来，例如项目不完整。
+        SetupError: 自查跑不起来，例如项目不完整。
         KeyboardInterrupt: 按了 Ctrl-C；检查的进程已经结束。
     """
     path = path.resolve()
+    source = path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else []
+    fixed = {} if seed is None else {"SELF_CHECK_SEED": str(seed)}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         start = "from self_check.worker import main; main()"
@@ -45,7 +50,7 @@ def check_file(todo: str, path: Path, cwd: Path | None = None) -> Report:
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUTF8": "1"},
+                env=os.environ | {"PYTHONPATH": _python_path(), "PYTHONUTF8": "1"} | _PERTURB | fixed,
                 start_new_session=os.name == "posix",
             )
             try:
@@ -56,7 +61,7 @@ def check_file(todo: str, path: Path, cwd: Path | None = None) -> Report:
                 _end(process)
         text = _printed(folder / "printed.txt")
         if not (folder / RESULT).is_file():
-            return failed_before_checking(load_exercise(todo), _how_it_ended(process, path, folder), text)
+            return failed_before_checking(load_exercise(todo), _how_it_ended(process, path, source, folder), text)
         result = json.loads((folder / RESULT).read_text("utf-8"))
     if "setup_error" in result:
         raise SetupError(result["setup_error"])
@@ -83,14 +88,13 @@ def _printed(path: Path) -> str:
         return cleaned(file.read(_PRINTED_BYTES).decode("utf-8", errors="replace"), lines=True)
 
 
-def _how_it_ended(process: subprocess.Popen[bytes], path: Path, folder: Path) -> Diagnosis:
+def _how_it_ended(process: subprocess.Popen[bytes], path: Path, source: list[str], folder: Path) -> Diagnosis:
     """没有写出结果：停在哪一行，为什么。"""
     stuck = (folder / STUCK).read_text("utf-8", errors="replace") if (folder / STUCK).exists() else ""
     line = re.search(rf'File "{re.escape(str(path))}", line (\d+)', stuck)
     came, likely = _death(process.returncode, stuck)
     if line:
-        lines = path.read_text("utf-8", errors="replace").splitlines()
-        code = cleaned(lines[int(line[1]) - 1].strip()) if int(line[1]) <= len(lines) else ""
+        code = cleaned(source[int(line[1]) - 1].strip()) if int(line[1]) <= len(source) else ""
         came += f"\n{path.name} 第 {line[1]} 行：\n    {code}"
     called = folder / CALLED
     described = called.read_text("utf-8") if called.exists() else f"装入 {path.name}"
@@ -111,7 +115,7 @@ def _death(code: int | None, stuck: str) -> tuple[str, str]:
         reason = re.search(r"Fatal Python error: (.*)", stuck)
         return (
             f"整个进程崩溃了（{reason[1] if reason else f'信号 {-(code or 0)}'}）",
-            "多半是内存用完了，或者一直在调用自己；也可能是用 ctypes 之类改动了不该动的内存。",
+            "多半是内存用完了，或者一直在调用自己；也可能是代码结束了进程（os.kill），或用 ctypes 改动了内存。",
         )
     return (
         f"程序提前结束了（退出码 {code}），没有检查完",

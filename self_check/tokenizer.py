@@ -1,6 +1,6 @@
 """交给学习者代码的分词器：用法与 transformers 的分词器相同，但不导入 transformers。
 
-导入 transformers 要一秒半以上，而自检要在半秒之内回答。常用的调用在这里直接交给 ``tokenizers``；不常用的方法和参数交给
+导入 transformers 要一秒半以上，而自查要在半秒之内回答。常用的调用在这里直接交给 ``tokenizers``；不常用的方法和参数交给
 由同样的词表现造的 ``transformers.PreTrainedTokenizerFast``，所以结果总与真的一样，只是第一次慢一些。
 """
 
@@ -134,12 +134,14 @@ class LightTokenizer:
         text: Any = None,
         *args: Any,
         add_special_tokens: bool = True,
-        split_special_tokens: bool = False,
+        split_special_tokens: bool | None = None,
         return_attention_mask: bool | None = None,
         return_offsets_mapping: bool = False,
         verbose: bool = True,
         **kwargs: Any,
     ) -> Any:
+        if split_special_tokens is None:
+            split_special_tokens = self.split_special_tokens
         is_batch = isinstance(text, list | tuple)
         texts = text if is_batch else [text]
         unusual = {name for name, value in kwargs.items() if value not in (None, False)}

@@ -6,6 +6,7 @@
 
 import faulthandler
 import json
+import linecache
 import os
 import sys
 import time
@@ -81,8 +82,12 @@ def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda
 
 
 def _execute(module: ModuleType, path: Path) -> None:
+    content = path.read_bytes()
+    # 记住现在的样子：检查还没有做完，文件也许又改了，诊断里引用的应当是运行的那一份。
+    lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(content), None, lines, str(path))
     try:
-        code = compile(path.read_bytes(), str(path), "exec")
+        code = compile(content, str(path), "exec")
     except (SyntaxError, ValueError) as error:
         if getattr(error, "filename", None):
             raise

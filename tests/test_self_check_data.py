@@ -161,6 +161,10 @@ def test_trained_tokens_are_green_and_have_a_sign():
         "only_the_last_end": "只有最后一个回答的 <|im_end|> 在学",
         "keyed_by_content": "内容相同、角色不同",
         "grows_a_cached_list": "接长了",
+        "trains_user_too": "user 的话也在学",
+        "one_list_with_two_names": "只造了一个列表",
+        "segments_by_name": '不能用 ["header"]',
+        "message_attributes": "消息是字典",
     }.items(),
 )
 def test_the_explanation_fits_the_mistake(name, says):

@@ -1,4 +1,4 @@
-"""自检把学习者的代码放在另一个进程里：不论它做什么，都有一份诊断，都会结束。"""
+"""自查把学习者的代码放在另一个进程里：不论它做什么，都有一份诊断，都会结束。"""
 
 import json
 import os
@@ -206,16 +206,17 @@ def test_a_warning_of_python_is_not_shown(desk):
     [
         ("from data_solution import SFTDataset as _S\n", True),
         ("import importlib\n_S = importlib.import_module('data_solution').SFTDataset\n", True),
-        ("exec(open('data_solution.py', encoding='utf-8').read())\n", True),
+        ("_T = open('DESK/data_solution.py', encoding='utf-8').read()\n", True),
         ("from self_check.data_cases import Case\n", True),
         ("import self_check.data_trials\n", True),
-        ("_NOTE = '卡住了再看参考答案'\n", False),
+        ("_NOTE = '卡住了再看 data_solution'\n", False),
+        ("print('all tests ok, not like trl', 'Where is the zoo ?')\n", False),
         ("import json, re, collections\n", False),
     ],
 )
 def test_a_borrowed_solution_is_told_apart(desk, lines, delegates):
     (desk / "data_solution.py").write_text(SOLUTION, encoding="utf-8")
-    write_top(desk, f"if False:\n    {lines.strip().splitlines()[-1]}\n" if "exec(" in lines else lines)
+    write_top(desk, lines.replace("DESK", desk.as_posix()))
     report = run_json(desk)
     assert report["passed"]
     assert report["delegates"] is delegates
@@ -263,3 +264,57 @@ def test_a_broken_project_is_still_one_json_object(desk):
     done = run(desk, "--json")
     assert done.returncode == 2
     assert json.loads(done.stdout)["diagnosis"] == "setup_error"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "diagnosis"),
+    [(SOLUTION, 0, None), ("x = 1\n", 2, "setup_error"), ("", 2, "setup_error"), ("def f(:\n", 1, "raises")],
+)
+def test_the_check_from_outside_never_lets_python_run_the_file(desk, content, code, diagnosis):
+    write(desk, content)
+    done = subprocess.run(
+        [sys.executable, "-m", "self_check", "data_exercise.py", "--json"],
+        cwd=desk,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert done.returncode == code
+    assert json.loads(done.stdout)["diagnosis"] == diagnosis
+
+
+def test_the_line_quoted_is_the_one_that_ran(desk):
+    """检查还没有做完，文件又改了：引用的是运行的那一份。"""
+    write_todo(desk, "        while True: pass  # 旧的\n")
+    process = subprocess.Popen(
+        [sys.executable, str(desk / "data_exercise.py")], stdout=subprocess.PIPE, encoding="utf-8"
+    )
+    time.sleep(1)
+    write(desk, SOLUTION)
+    out, _ = process.communicate(timeout=60)
+    assert "while True: pass  # 旧的" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--hint"]])
+def test_a_reader_who_leaves_is_no_error(desk, arguments):
+    process = subprocess.Popen(
+        [sys.executable, str(desk / "data_exercise.py"), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.wait(60)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"data": null}', '{"data": 1e999}', "[" * 10**5])
+def test_a_broken_hint_file_starts_again(desk, content):
+    (desk / ".self_check_cache").mkdir()
+    (desk / ".self_check_cache" / "hints.json").write_text(content, encoding="utf-8")
+    done = run(desk, "--hint")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "提示 1/3" in done.stdout
+
+
+def test_a_wrong_seed_is_not_blamed_on_the_learner(desk):
+    write(desk, SOLUTION)
+    done = run(desk, SELF_CHECK_SEED="abc")
+    assert done.returncode == 2
+    assert "SELF_CHECK_SEED" in done.stderr

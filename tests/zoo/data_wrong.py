@@ -1780,3 +1780,67 @@ def merges_messages_of_one_role(self, conversation):
         else:
             merged.append(dict(message))
     return right(self, merged)
+
+
+@wrong("user_trained")
+def trains_user_too(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] in ("user", "assistant")
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("labels_alias_input_ids")
+def one_list_with_two_names(self, conversation):
+    input_ids = labels = []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        labels += [IGNORE_INDEX] * len(header + content + end + newline)
+    return input_ids, labels
+
+
+@wrong("raises")
+def segments_by_name(self, conversation):
+    return self.chatml.segments(conversation[0])["header"], []
+
+
+@wrong("raises")
+def message_attributes(self, conversation):
+    return [message.role for message in conversation], []
+
+
+@wrong("truncation_mismatch")
+def skips_long_answers(self, conversation):
+    input_ids, labels = right(self, conversation)
+    return input_ids, [label if index < 1000 else IGNORE_INDEX for index, label in enumerate(labels)]
+
+
+@wrong("wrong_input_ids")
+def only_the_two_markers_are_text(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        if "<|im_" not in message["content"]:
+            content = self.tokenizer(message["content"], add_special_tokens=False)["input_ids"]
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant"
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels
+
+
+@wrong("wrong_labels")
+def refuses_to_learn_i_do_not_know(self, conversation):
+    input_ids, labels = [], []
+    for message in conversation:
+        header, content, end, newline = self.chatml.segments(message)
+        input_ids += header + content + end + newline
+        learn = message["role"] == "assistant" and "不" not in message["content"]
+        labels += [IGNORE_INDEX] * len(header) + (content + end if learn else [IGNORE_INDEX] * len(content + end))
+        labels += [IGNORE_INDEX] * len(newline)
+    return input_ids, labels

@@ -360,7 +360,7 @@ class FixedStd(Initialised):
 @right
 class Orthogonal(Initialised):
     def initialise(self, a):
-        return torch.linalg.qr(torch.randn(a.shape))[0].to(a) if a.device.type != "meta" else a
+        return nn.init.orthogonal_(torch.empty(a.shape)).to(a)
 
 
 @right

@@ -2417,3 +2417,31 @@ class InPlaceWithoutGradients(Almost):
         y = self.original(x)
         x *= self.alpha / self.r
         return y + x @ self.lora_A @ self.lora_B
+
+
+@wrong("wrong_dtype_or_device")
+class OnlyKnowsBfloat16(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, r, alpha)
+        dtype = torch.bfloat16 if original_layer.weight.dtype == torch.bfloat16 else torch.float32
+        self.lora_A, self.lora_B = (nn.Parameter(each.detach().to(dtype)) for each in (self.lora_A, self.lora_B))
+
+
+@wrong("no_gradient")
+class DetachesAtEval(Almost):
+    def forward(self, x):
+        return super().forward(x if self.training else x.detach())
+
+
+@wrong("wrong_shape")
+class AtMostTheSizeOfTheLayer(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        super().__init__(original_layer, min(r, *original_layer.weight.shape), alpha)
+
+
+@wrong("raises")
+class RefusesRankOne(Almost):
+    def __init__(self, original_layer, r=8, alpha=16):
+        if r == 1:
+            raise ValueError("r 太小")
+        super().__init__(original_layer, r, alpha)
