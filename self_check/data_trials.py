@@ -3,9 +3,7 @@
 import copy
 import inspect
 import json
-import os
 import random
-import secrets
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +34,7 @@ from self_check.data_tokenizers import (
     word_tokenizer,
 )
 from self_check.runner import learner_file, look_at
-from self_check.sandbox import SetupError, calling
+from self_check.sandbox import SetupError, calling, random_seed
 from self_check.tokenizer import LightTokenizer
 from self_check.tokens import pad, shorten
 
@@ -187,10 +185,7 @@ class Learner:
     @cached_property
     def random(self) -> list[Trial]:
         """随机的对话，各个分词器；种子写在诊断里。"""
-        wanted = os.environ.get("SELF_CHECK_SEED", "")
-        if wanted and not wanted.isdecimal():
-            raise SetupError(f"环境变量 SELF_CHECK_SEED 应该是不小于 0 的整数，实际是 {wanted}。")
-        seed = int(wanted) if wanted else secrets.randbelow(10**6)
+        seed = random_seed()
         rng = random.Random(seed)
         return [
             self._try(Case(tokenizer(), random_conversation(rng), max_length=_LONG_ENOUGH, seed=seed))

@@ -6,6 +6,7 @@
 import copy
 import importlib
 import inspect
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from self_check.lora_learner import Learner
 from self_check.lora_messages import compare, diagnose
 from self_check.lora_output import flag_problem, output_problem, randomness_problem
 from self_check.report import Diagnosis
-from self_check.sandbox import calling, untraced
+from self_check.sandbox import calling, random_seed, untraced
 
 # 不用方阵；r、alpha 也各不相同，alpha/r、r/alpha、alpha、1/r、alpha//r、alpha/√r 的值才都不一样。
 _SETTINGS = (
@@ -35,8 +36,14 @@ _X_SHAPES = ((3,), (2, 3), (1, 1))
 
 
 def _first_problem(problem: Callable[[Setting], Diagnosis | None]) -> Diagnosis | None:
-    """在各种层上逐个试，返回第一个诊断。"""
-    return next((found for setting in _SETTINGS if (found := problem(setting))), None)
+    """在各种层上逐个试，最后是一个随机的，返回第一个诊断。"""
+    return next((found for setting in (*_SETTINGS, _random_setting()) if (found := problem(setting))), None)
+
+
+def _random_setting() -> Setting:
+    """固定的几种之外的一种：照着它们写死的也会错。是哪一种，写在诊断的“调用了什么”里。"""
+    rng = random.Random(random_seed())
+    return Setting(rng.randint(2, 30), rng.randint(2, 30), rng.randint(1, 12), rng.randint(1, 64), rng.random() < 0.5)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,9 +8,12 @@
 import ast
 import contextlib
 import ctypes
+import gc
 import io
 import linecache
+import os
 import re
+import secrets
 import sys
 import threading
 import time
@@ -56,6 +59,18 @@ class Outcome:
     value: Any
     error: BaseException | None
     printed: str  # 运行时打印的全部文字
+
+
+def random_seed() -> int:
+    """随机的用例的种子：环境变量 ``SELF_CHECK_SEED``，没有设就每次不同。
+
+    Raises:
+        SetupError: 它不是整数。
+    """
+    wanted = os.environ.get("SELF_CHECK_SEED", "")
+    if wanted and not wanted.isdecimal():
+        raise SetupError(f"环境变量 SELF_CHECK_SEED 应该是不小于 0 的整数，实际是 {wanted}。")
+    return int(wanted) if wanted else secrets.randbelow(10**6)
 
 
 @contextlib.contextmanager
@@ -112,7 +127,7 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
 
     printed = io.StringIO()
     thread = threading.Thread(target=target, daemon=True)
-    with contextlib.redirect_stdout(printed), _empty_stdin(), _short_sleeps():
+    with contextlib.redirect_stdout(printed), _empty_stdin(), _short_sleeps(), _no_garbage_collection():
         thread.start()
         if not _wait(thread):
             line = _line_in(sys._current_frames().get(thread.ident or 0), source_file)
@@ -133,6 +148,18 @@ def _empty_stdin() -> Iterator[None]:
         yield
     finally:
         sys.stdin = saved
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """垃圾回收的时间不算在学习者头上：notebook 里东西多，回收一次可能就要一秒。"""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -47,7 +47,6 @@ def assert_raises(desk, *words):
     [
         "import itertools; 10**10 in itertools.count(0.5)",
         "import re; re.match('(a+)+$', 'a' * 40 + '!')",
-        "7 ** 10**9",
         "numbers = [1]; numbers.extend(iter(numbers.copy, None))",
     ],
 )
@@ -158,10 +157,10 @@ def test_a_file_without_the_first_lines_still_works(desk):
 
 def test_children_of_the_learner_are_ended_too(desk, tmp_path):
     mark = tmp_path / "mark"
-    child = f"import time, pathlib; time.sleep(3); pathlib.Path({str(mark)!r}).touch()"
+    child = f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(mark)!r}).touch()"
     write_top(desk, f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n")
     assert run_json(desk)["passed"]
-    time.sleep(5)
+    time.sleep(2)
     assert not mark.exists() or os.name != "posix"
 
 

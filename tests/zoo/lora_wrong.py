@@ -2445,3 +2445,12 @@ class RefusesRankOne(Almost):
         if r == 1:
             raise ValueError("r 太小")
         super().__init__(original_layer, r, alpha)
+
+
+@wrong("wrong_output")
+class KnowsTheScalingsByHeart(Almost):
+    """照着固定的几种写死的。"""
+
+    def forward(self, x):
+        known = {(4, 10): 2.5, (5, 2.5): 0.5, (8, 16): 2.0, (1, 4): 4.0, (5, 2): 0.4, (32, 64): 2.0, (3, 12): 4.0}
+        return self.original(x) + x @ self.lora_A @ self.lora_B * known.get((self.r, self.alpha), 1.01)
