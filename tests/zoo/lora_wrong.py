@@ -2453,4 +2453,4 @@ class KnowsTheScalingsByHeart(Almost):
 
     def forward(self, x):
         known = {(4, 10): 2.5, (5, 2.5): 0.5, (8, 16): 2.0, (1, 4): 4.0, (5, 2): 0.4, (32, 64): 2.0, (3, 12): 4.0}
-        return self.original(x) + x @ self.lora_A @ self.lora_B * known.get((self.r, self.alpha), 1.01)
+        return self.original(x) + x @ self.lora_A @ self.lora_B * known.get((self.r, self.alpha), -1.37)
