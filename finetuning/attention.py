@@ -92,7 +92,7 @@ def per_document_attention(
         if (groups := query.shape[1] // key.shape[1]) > 1:
             if "enable_gqa" in _VARLEN_OPTIONS:
                 options["enable_gqa"] = True
-            else:  # torch 2.12 以前的要一样多的头
+            else:  # torch 2.11 的要一样多的头
                 key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
         output = varlen_attn(
             query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,

@@ -1,6 +1,6 @@
 """TODO 1 的检查（二）：input_ids 是不是完整的 ChatML。"""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from self_check.data_cases import IGNORE_INDEX, Case, Token
@@ -117,8 +117,8 @@ def _ids_problem(trial: Trial, ids: list[int]) -> str:
         return "前面多了别的 token：多半是上一次调用留下的（变量存在 self 上，或写成了默认参数）。"
     if tokenizer.id(START) not in ids or tokenizer.id(END) not in ids:
         return "里面没有 <|im_start|> 或 <|im_end|> 这两个标记的 id：它们可能被漏掉了，或被当作普通文字拆开了。"
-    stripped = [t for message in _messages(trial, strip=True) for t in message]
-    if ids == stripped:
+    stripped = [{**message, "content": message["content"].strip()} for message in trial.case.conversation]
+    if ids == [token.id for token in Case(tokenizer, stripped).tokens]:
         return "内容首尾的空白被去掉了（strip）。内容要一字不改。"
     if ids.count(tokenizer.id(END)) > full.count(tokenizer.id(END)):
         return "<|im_end|> 多于消息的条数。" + ("" if trial.is_first else _GROWN)
@@ -252,11 +252,3 @@ def _changed_content(trial: Trial, ids: list[int]) -> str:
             )
         return ""
     return ""
-
-
-def _messages(trial: Trial, strip: bool) -> Iterable[list[int]]:
-    tokenizer = trial.case.tokenizer
-    for message in trial.case.conversation:
-        content = message["content"].strip() if strip else message["content"]
-        header = [tokenizer.id(START), *tokenizer.encode(message["role"] + "\n")]
-        yield [*header, *tokenizer.encode(content), tokenizer.id(END), *tokenizer.encode("\n")]

@@ -219,7 +219,7 @@ def test_a_borrowed_solution_is_told_apart(desk, lines, delegates):
     report = run_json(desk)
     assert report["passed"]
     assert report["delegates"] is delegates
-    assert ("不过，你的文件用到了参考答案" in run(desk).stdout) is delegates
+    assert ("不过，你的文件装入了参考答案" in run(desk).stdout) is delegates
 
 
 # ------------------------------------------------------------------ 奇怪的文件
