@@ -11,10 +11,11 @@ from finetuning.collator import IGNORE_INDEX
 def chunk_size(device: str) -> int:
     """一次展开多少个分数，``device`` 是 ``cpu``、``cuda`` 等。
 
-    CPU 上 fp32 是 4 MB，大致放得进缓存；显卡上启动一个算子要几微秒，块太小了时间都花在启动上，
-    所以是 16 MB（照此推算，没有在显卡上比过几种大小；`benchmarks.gpu` 的 `loss_chunks` 部分就是量这个的）。
+    CPU 上 fp32 是 4 MB，大致放得进缓存；显卡上启动一个算子要几微秒，块太小了时间都花在启动上，所以是 64 MB。
+    H200 上，词表 151,936、4,352 个位置，16 MB 一块要 19.0 毫秒，64 MB 是 12.6，整张一起是 9.8，而后者要多占 4 GB
+    （`benchmarks.gpu` 的 `loss_chunks` 部分）。
     """
-    return 2**20 if device == "cpu" else 2**22
+    return 2**20 if device == "cpu" else 2**24
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
