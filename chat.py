@@ -20,9 +20,9 @@ import argparse
 import math
 import sys
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from finetuning.arguments import ChineseErrors
+from finetuning.arguments import Parser
 from finetuning.chatml import encode_prompt
 from finetuning.conversations import Conversation
 from finetuning.errors import UserError, run_main
@@ -32,14 +32,9 @@ if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-class Parser(ChineseErrors, argparse.ArgumentParser):
-    """参数写错时只说一句中文。"""
-
-
 def parse_arguments() -> argparse.Namespace:
     """解析命令行；不导入 torch。"""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser = Parser(__doc__)
     parser.add_argument("model", nargs="?", default="outputs/lora")
     parser.add_argument("--message")
     parser.add_argument("--system")
@@ -48,9 +43,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max_new_tokens", type=int, default=256)
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
-    if arguments.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
     if not 0 <= arguments.temperature < math.inf:  # NaN 与什么比较都是假
         parser.error(f"--temperature 应该是有限的数，不能是负数，实际是 {arguments.temperature}")
     if arguments.max_new_tokens < 1:
@@ -74,18 +66,19 @@ def main() -> None:
 
     from transformers import GenerationConfig, set_seed
 
+    from finetuning.adapter import load_for_chat
     from finetuning.device import best_device
-    from finetuning.model import load_for_chat
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
     set_seed(arguments.seed)
+    model: Any
     model, tokenizer, new_token_ids = load_for_chat(arguments.model)
     if new_token_ids and not arguments.raw:
         raise UserError(
             f"{arguments.model} 没有学过对话格式（分词器里没有对话的标记）；请先微调它，或加上 --raw 让它接着写。"
         )
-    model.to(best_device()).eval()  # type: ignore[arg-type]
+    model.to(best_device()).eval()
     sampling = (
         {"do_sample": True, "temperature": arguments.temperature} if arguments.temperature else {"do_sample": False}
     )
@@ -125,7 +118,7 @@ def talk(
 
 
 def answer(
-    model: "PreTrainedModel",
+    model: Any,
     tokenizer: "PreTrainedTokenizerBase",
     config: "GenerationConfig",
     history: Conversation,
@@ -144,7 +137,7 @@ def answer(
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             super().on_finalized_text(printable(text), stream_end)
 
-    asked = [*history, {"role": "user", "content": message}]
+    asked: Conversation = [*history, {"role": "user", "content": message}]
     if raw:
         # 预训练时每篇文章都以 BOS 或文档分隔符（这里兼作填充 token）开头。
         start_id = tokenizer.pad_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -158,7 +151,7 @@ def answer(
 
     streamer = Terminal(tokenizer, skip_prompt=True, skip_special_tokens=True)
     input_ids = torch.tensor([prompt], device=model.device)
-    output = model.generate(  # type: ignore[operator]
+    output = model.generate(
         input_ids=input_ids,
         attention_mask=torch.ones_like(input_ids),
         generation_config=config,

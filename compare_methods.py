@@ -28,11 +28,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from finetuning.arguments import ChineseErrors
+from finetuning.arguments import Parser
 from finetuning.errors import UserError, run_main
 
 if TYPE_CHECKING:
-    from finetuning.comparison import Row
+    from finetuning.compare.table import Row
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上选的，DoRA、QLoRA 沿用 LoRA 的）；其余的参数都是脚本的默认值
@@ -71,14 +71,9 @@ EMBEDDED_BASE = "base_model"
 _NUM_TEXTS = 200
 
 
-class Parser(ChineseErrors, argparse.ArgumentParser):
-    """参数写错时只说一句中文。"""
-
-
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     """解析命令行：自己的参数，和交给训练脚本的参数。"""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser = Parser(__doc__)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--learning_rates", nargs="+", default=[])
@@ -87,9 +82,6 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/compare"))
     parser.add_argument("--fresh", action="store_true")
     arguments, passed_on = parser.parse_known_args()
-    if arguments.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
     arguments.learning_rates = dict(word.partition("=")[::2] for word in arguments.learning_rates)
     for name, rate in arguments.learning_rates.items():
         if name not in METHODS or not rate:
@@ -155,7 +147,7 @@ def main() -> None:
     ]
 
     # 放在解析参数之后：导入这些库要好几秒。
-    from finetuning.claim import acquire, leave, read_marker
+    from finetuning.output.claim import acquire, leave, read_marker
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
@@ -177,7 +169,7 @@ def train_all(runs: list[Run], fresh: bool) -> list[dict[str, Any]]:
     """每次训练的 ``metrics.json``；已经做完的直接读。"""
     from tqdm import tqdm
 
-    from finetuning.runs import read_finished, train_in_process
+    from finetuning.compare.runs import read_finished, train_in_process
 
     all_metrics = []
     progress = tqdm(runs, unit="次")
@@ -195,8 +187,8 @@ def train_all(runs: list[Run], fresh: bool) -> list[dict[str, Any]]:
 
 def collect(runs: list[Run], all_metrics: list[dict[str, Any]]) -> dict[str, "Row"]:
     """把每次训练的数字归到各种方法名下；基座的数字就是训练之前的那次检验。"""
-    from finetuning.comparison import Row
-    from finetuning.runs import saved_bytes
+    from finetuning.compare.runs import saved_bytes
+    from finetuning.compare.table import Row
 
     rows = {"base": Row("base", "基座，没有微调", {})}
     for run, metrics in zip(runs, all_metrics, strict=True):
@@ -220,8 +212,8 @@ def measure_forgetting(
     """在 ``texts`` 上量基座和每次训练的结果，记到 ``rows`` 里；放在训练都做完以后，不与训练争显存。"""
     from tqdm import tqdm
 
-    from finetuning.forgetting import text_losses
-    from finetuning.runs import beside
+    from finetuning.compare.forgetting import text_losses
+    from finetuning.compare.runs import beside
 
     base_record = arguments.output_dir / "runs" / "base_text_loss.json"
     if arguments.fresh:
@@ -233,8 +225,8 @@ def measure_forgetting(
 
 def write_results(rows: dict[str, "Row"], runs: list[Run], arguments: argparse.Namespace) -> None:
     """写下表、数字和图，并打印表。"""
-    from finetuning.claim import replace_results
-    from finetuning.comparison import plot, to_markdown
+    from finetuning.compare.table import plot, to_markdown
+    from finetuning.output.claim import replace_results
 
     replace_results(arguments.output_dir, ["comparison.json", "comparison.md", "comparison.png"])
     markdown = to_markdown(list(rows.values()))

@@ -10,14 +10,14 @@ import self_check
 self_check.guard("data", __name__)  # 直接运行时，其余的在另一个进程里装入、检查：卡住了也能停下
 
 import os
-from array import array
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from finetuning.chatml import ChatML
-from finetuning.disk_list import DiskList
+from finetuning.conversations import Conversation
 from finetuning.errors import UserError
-from finetuning.reading import OnBadRows, iterate_conversations
+from finetuning.reading import iterate_conversations
+from finetuning.store import ExampleStore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,8 +33,6 @@ class SFTDataset:
         data_path: 数据文件或 hub 数据集（见 ``finetuning/reading.py``）；也可以直接是对话的列表。
         tokenizer: 分词器，词表里有 ``<|im_start|>`` 和 ``<|im_end|>``。
         max_length: 一段对话最多多少个 token，超出的部分截断（truncation）。
-        on_bad_rows: 有坏行时 ``"stop"``（停下并列出它们）或 ``"skip"``（跳过它们）。
-        bad_rows_path: 被跳过的坏行写到这个文件。
 
     Attributes:
         num_truncated: 被截断、但仍有回答可学的对话数。
@@ -49,9 +47,6 @@ class SFTDataset:
         data_path: str | os.PathLike[str] | Iterable[object],
         tokenizer: "PreTrainedTokenizerBase",
         max_length: int = 512,
-        *,
-        on_bad_rows: OnBadRows = "stop",
-        bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
     ):
         self.tokenizer = tokenizer
         self.chatml = ChatML(tokenizer)
@@ -60,9 +55,8 @@ class SFTDataset:
         self.num_dropped = 0
 
         # 读一条，变一条；原文不留，token 放在磁盘上：五十万条对话与一千条用的内存几乎一样多。
-        self._input_ids, self._labels = DiskList(), DiskList()
-        conversations = iterate_conversations(data_path, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
-        for conversation in conversations:
+        self._examples = ExampleStore()
+        for conversation in iterate_conversations(data_path):
             input_ids, labels = self._add_bos(*self._format_conversation(conversation))
             is_too_long = len(input_ids) > max_length
             # 两个列表一起截掉末尾：长度仍然相同，留下的每个 token 前面的上下文都还完整。
@@ -71,9 +65,7 @@ class SFTDataset:
                 self.num_dropped += 1
                 continue
             self.num_truncated += is_too_long
-            # 每个 token 占 4 字节。
-            self._input_ids.append(array("i", input_ids).tobytes())
-            self._labels.append(array("i", labels).tobytes())
+            self._examples.append(input_ids, labels)
 
         if self.num_dropped and not len(self):
             raise UserError(
@@ -81,7 +73,7 @@ class SFTDataset:
                 "请调大 max_length；如果它已经够大，请检查 _format_conversation 的标签。"
             )
 
-    def _format_conversation(self, conversation: list[dict[str, str]]) -> tuple[list[int], list[int]]:
+    def _format_conversation(self, conversation: Conversation) -> tuple[list[int], list[int]]:
         r"""一段对话 → ``input_ids`` 与 ``labels``，两者一样长。
 
         每条消息写成 ChatML，首尾相接：``<|im_start|>{role}\n{content}<|im_end|>\n``。
@@ -109,15 +101,15 @@ class SFTDataset:
             ``(input_ids, labels)``，两个长度相同的整数列表。
         """
         # 聊天时模型自己输出的，只有回答的内容和“说完了”；角色头和换行由程序写好，别人的话是上文。
-        segments: list[tuple[list[int], bool]] = []  # (一段 id, 要不要学)
+        input_ids: list[int] = []
+        labels: list[int] = []
         for message in conversation:
             header, content, end, newline = self.chatml.segments(message)
-            is_answer = message["role"] == "assistant"
-            segments += [(header, False), (content, is_answer), (end, is_answer), (newline, False)]
-
-        # id 与标签出自同一张表，一段对一段，不可能错位。
-        input_ids = [token for ids, _ in segments for token in ids]
-        labels = [token if trained else IGNORE_INDEX for ids, trained in segments for token in ids]
+            learnt = message["role"] == "assistant"
+            for segment, supervised in ((header, False), (content, learnt), (end, learnt), (newline, False)):
+                # 两个列表一段一段同时添，不可能错位。
+                input_ids += segment
+                labels += segment if supervised else [IGNORE_INDEX] * len(segment)
         return input_ids, labels
 
     def _add_bos(self, input_ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
@@ -128,11 +120,10 @@ class SFTDataset:
         return bos + input_ids, [IGNORE_INDEX] * len(bos) + labels
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._examples)
 
     def __getitem__(self, index: int) -> dict[str, list[int]]:
-        columns = {"input_ids": self._input_ids, "labels": self._labels}
-        return {name: array("i", column[index]).tolist() for name, column in columns.items()}
+        return self._examples[index]
 
 
 if __name__ == "__main__":

@@ -28,25 +28,22 @@ import unicodedata
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from finetuning.arguments import ChineseErrors
+from finetuning.arguments import Parser
+from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
 from finetuning.errors import run_main
 
 if TYPE_CHECKING:
-    from finetuning.memory import MemoryPlan
+    from finetuning.plan.memory import MemoryPlan
+    from finetuning.shortcuts import Shortcuts
 
 METHODS = ("full", "lora", "dora", "qlora", "prefix")
 COLUMNS = ("方法", "训练的参数", "占比", "权重", "优化器", "梯度", "bf16 副本", "激活", "logits", "峰值", "显卡")
 WIDTHS = (6, 14, 7, 9, 9, 9, 9, 9, 9, 9, 8)
 
 
-class Parser(ChineseErrors, argparse.ArgumentParser):
-    """参数写错时只说一句中文。"""
-
-
 def parse_arguments() -> argparse.Namespace:
     """解析命令行；不导入 torch。"""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser = Parser(__doc__)
     parser.add_argument("model", nargs="?")
     parser.add_argument("--method", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--batch_size", type=int, default=8)
@@ -62,9 +59,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if arguments.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
     if arguments.model is None:
         parser.error("请给出模型，例如 base_model 或 Qwen/Qwen3-0.6B-Base")
     for name in ("batch_size", "gradient_accumulation_steps", "lora_r", "num_virtual_tokens"):
@@ -78,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
         arguments.target_modules = None
     if arguments.gradient_checkpointing and "prefix" in arguments.method:
         if arguments.method != METHODS:
-            parser.error("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它")
+            parser.error(PREFIX_WITHOUT_CHECKPOINTING)
         arguments.method = METHODS[:-1]
     return arguments
 
@@ -88,13 +82,11 @@ def main() -> None:
     arguments = parse_arguments()
 
     # 放在解析参数之后：导入这些库要好几秒。
-    from finetuning.memory import load_config, plan
+    from finetuning.plan.memory import load_config, plan
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
-    options = {
-        name: value for name, value in vars(arguments).items() if name not in ("help", "model", "method", "json")
-    }
+    options = {name: value for name, value in vars(arguments).items() if name not in ("model", "method", "json")}
     for name in ("padding_free", "bf16"):
         options[name] = options[name] == "true"
     config = load_config(arguments.model)
@@ -110,15 +102,33 @@ def main() -> None:
     print(f"{arguments.model}：一步 {arguments.batch_size} 段对话，每段 {arguments.max_length} 个 token\n")
     columns = len(COLUMNS) if arguments.device == "cuda" else len(COLUMNS) - 1
     print(aligned(COLUMNS[:columns]))
+    assumed: dict[str, list[str]] = {}  # 假设 → 哪些方法
     for method in arguments.method:  # 大模型要算好几秒，算完一种就打印一种
-        print(aligned(cells(method, plan(config, method, **options))[:columns]), flush=True)
+        result = plan(config, method, **options)
+        print(aligned(cells(method, result)[:columns]), flush=True)
+        assumed.setdefault(assumption(result.shortcuts), []).append(method)
     print(
         "\n各列是内存用得最多的那一刻的组成，加起来就是峰值。反向传播一边放掉激活，一边生出梯度：\n"
         "峰值在反向传播刚开始时，梯度还没有几个；在它结束时，激活所剩无几。只有权重一项时，是刚以 fp32 读入的那一刻。\n"
         "训练前后的检验另算，一般比这少。"
     )
+    for sentence, methods in assumed.items():
+        print(f"假设（{'、'.join(methods)}）：{sentence}")
     if arguments.device == "cuda":
         print("显卡：从多大的起装得下（8、12、16、24、48、80 GB）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
+
+
+def assumption(shortcuts: "Shortcuts") -> str:
+    """这样算的是哪一种做法，一句话。"""
+    if shortcuts.packed:
+        sentence = "各段对话首尾相接成一行"
+    else:
+        sentence = "填充的批次" + (f"（{shortcuts.why_not}）" if shortcuts.why_not else "")
+    if shortcuts.micro_batches > 1:
+        sentence += f"，分给 {shortcuts.micro_batches} 个线程"
+    if shortcuts.frozen_in_bf16:
+        sentence += "，冻结的权重训练时存成 bf16"
+    return sentence + "。"
 
 
 def cells(method: str, result: "MemoryPlan") -> tuple[str, ...]:

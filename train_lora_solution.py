@@ -15,10 +15,11 @@
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_solution import SFTDataset
-from finetuning.arguments import option, parse_arguments
+from finetuning.arguments import ByOption, option, parse_arguments
+from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
 from finetuning.errors import MERGING, UserError, run_main
 from finetuning.terminal import stage
 
@@ -61,8 +62,8 @@ class AdapterArguments:
 
 LEARNING_RATES = {"lora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "prefix": 1e-1}
 DEFAULTS = {
-    "output_dir": {method: f"outputs/{method}" for method in LEARNING_RATES},
-    "learning_rate": LEARNING_RATES,
+    "output_dir": ByOption("method", {method: f"outputs/{method}" for method in LEARNING_RATES}),
+    "learning_rate": ByOption("method", LEARNING_RATES),
     "per_device_train_batch_size": 32,
 }
 
@@ -100,7 +101,7 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=arguments.lora_r,
-        lora_alpha=arguments.lora_alpha,  # type: ignore[arg-type]  # PEFT 也收小数
+        lora_alpha=cast(int, arguments.lora_alpha),  # PEFT 也收小数
         lora_dropout=arguments.lora_dropout,
         target_modules="all-linear" if arguments.target_modules == ["all-linear"] else arguments.target_modules,
         use_dora=arguments.method == "dora",
@@ -117,7 +118,7 @@ def continue_adapter(name_or_path: str, arguments: AdapterArguments) -> bool:
     Raises:
         UserError: 命令里要的与适配器自己的不同。
     """
-    from finetuning.model import is_adapter, read_adapter_config
+    from finetuning.adapter import is_adapter, read_adapter_config
 
     if not is_adapter(name_or_path):
         return False
@@ -152,16 +153,17 @@ def main() -> None:
             "请运行 uv run --extra qlora python train_lora_solution.py --method qlora。"
         )
     if method == "prefix" and args.gradient_checkpointing:
-        raise UserError("前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它。")
+        raise UserError(f"{PREFIX_WITHOUT_CHECKPOINTING}。")
 
     # 放在解析参数之后：导入这些库要好几秒，--help 和写错的参数不必等。
     import torch
-    from peft import get_peft_model, prepare_model_for_kbit_training
+    from peft import prepare_model_for_kbit_training
     from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.model import add_adapter, embedding_rows, load_base_of, load_for_chat, load_model, max_positions
-    from finetuning.output_dir import MERGED_DIR, OutputDir
+    from finetuning.adapter import add_adapter, embedding_rows, load_base_of, load_for_chat, new_adapter
+    from finetuning.model import load_model, max_positions
+    from finetuning.output.directory import MERGED_DIR, OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
@@ -186,6 +188,7 @@ def main() -> None:
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=args.autocast or torch.float32,
             )
+        model: Any  # 基座；添上适配器以后，是 PeftModel
         model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(start, **options)
         if method == "qlora":
             use_checkpointing = bool(args.gradient_checkpointing)
@@ -199,16 +202,10 @@ def main() -> None:
         # 冻结基座，添上要训练的参数：新的，或上一轮训练好的
 
         if continues:
-            model = add_adapter(model, start, trainable=True)  # type: ignore[assignment]
+            model = add_adapter(model, start, trainable=True)
         else:
             config = adapter_config(adapter_args, embedding_rows(model, new_token_ids))
-            try:
-                model = get_peft_model(model, config)  # type: ignore[assignment]
-            except ValueError as error:
-                names = sorted({name.rsplit(".", 1)[-1] for name, _ in model.named_modules() if name.endswith("_proj")})
-                raise UserError(
-                    f"不能给 {' '.join(adapter_args.target_modules)} 加 LoRA，可选的层有 {' '.join(names)}。"
-                ) from error
+            model = new_adapter(model, config)
 
         # --------------------------------------------------------------------------------------------------------------
         # 训练：要训练的只有添上去的；前后各检验一次
@@ -217,7 +214,7 @@ def main() -> None:
         report = Report(method, model_args, data_args, data, trainer)
         report.announce()
         # 训练前要检验的是出发的地方：基座自己（前缀一开始是随机的，不算），或上一轮的适配器
-        with nullcontext() if continues else model.disable_adapter():  # type: ignore[operator]
+        with nullcontext() if continues else model.disable_adapter():
             before = report.evaluate("训练前")
         seconds = train(trainer)
 
@@ -231,11 +228,12 @@ def main() -> None:
             # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
             # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
             with stage(MERGING):
-                complete = load_for_chat(str(output.unfinished)).model if method == "qlora" else model
-                complete.merge_and_unload().save_pretrained(output.unfinished / MERGED_DIR)  # type: ignore[operator]
+                complete: Any = load_for_chat(str(output.unfinished)).model if method == "qlora" else model
+                complete.merge_and_unload().save_pretrained(output.unfinished / MERGED_DIR)
                 tokenizer.save_pretrained(output.unfinished / MERGED_DIR)
         report.finish(before, after, seconds)
         output.publish()
+        trainer.accelerator.end_training()  # 有几个进程时，一起结束
 
 
 if __name__ == "__main__":

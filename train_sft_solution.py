@@ -27,7 +27,7 @@ def main() -> None:
 
     from finetuning.data import load_splits
     from finetuning.model import load_model, max_positions
-    from finetuning.output_dir import OutputDir
+    from finetuning.output.directory import OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
@@ -59,6 +59,7 @@ def main() -> None:
         after = report.evaluate("训练后")
         report.finish(before, after, seconds)
         output.publish()
+        trainer.accelerator.end_training()  # 有几个进程时，一起结束
 
 
 if __name__ == "__main__":

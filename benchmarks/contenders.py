@@ -13,11 +13,11 @@ from transformers import (
     TrainingArguments,
 )
 
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import Example
 from finetuning.data import Splits
 from finetuning.device import avoid_cudnn_attention
-from finetuning.threads import RowTrainer
-from finetuning.trainer_arguments import SFTArguments
+from finetuning.shortcuts.micro_batches import MicroBatchTrainer
 from finetuning.training import build_trainer
 
 Options = dict[str, Any]  # 各种程序共有的训练参数
@@ -77,7 +77,7 @@ def ours(job: Job) -> Trainer:
 def one_row(job: Job) -> Trainer:
     """本项目，但是一批总拼成一行，不分给几个线程。"""
     trainer = ours(job)
-    cast(RowTrainer, trainer).rows = 1
+    cast(MicroBatchTrainer, trainer).micro_batches = 1
     return trainer
 
 

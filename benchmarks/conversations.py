@@ -37,5 +37,5 @@ def real_conversations(
     path: Path, tokenizer: PreTrainedTokenizerBase, count: int, max_length: int = 512
 ) -> list[Example]:
     """数据文件里的前 ``count`` 段对话；不够就从头再来。"""
-    examples = SFTDataset(path, tokenizer, max_length, on_bad_rows="skip", bad_rows_path=Path("outputs/bad_rows.jsonl"))
+    examples = SFTDataset(path, tokenizer, max_length)
     return [examples[index % len(examples)] for index in range(count)]

@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from finetuning.arguments import ChineseErrors
+from finetuning.arguments import Parser
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("equality", "shapes", "main_job", "fp16", "qlora", "resume", "memory", "speed", "loss_chunks")
@@ -33,23 +33,15 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "trl", "liger-kernel"
 _RESULT_MARK = "GPU_PART_RESULT "
 
 
-class Parser(ChineseErrors, argparse.ArgumentParser):
-    """参数写错时只说一句中文。"""
-
-
 def parse_arguments() -> argparse.Namespace:
     """解析命令行；不导入 torch。"""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser = Parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dry_run", action="store_true")
     parser.add_argument("--timeout", type=float, default=420)
     parser.add_argument("--output_dir", type=Path, default=RESULTS)
     parser.add_argument("--here", choices=PARTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
     return arguments
 
 

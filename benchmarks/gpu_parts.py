@@ -78,7 +78,7 @@ def _attention_errors(dry_run: bool) -> Table:
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 
-    from finetuning.attention import per_document_attention
+    from finetuning.shortcuts.attention import per_document_attention
 
     device = device_name(dry_run)
     lengths = [1, 7, 30, 2] if dry_run else [1, 7, 130, 32, 300, 554]
@@ -128,7 +128,7 @@ def _packing_errors(dry_run: bool) -> Table:
     from benchmarks import models
     from benchmarks.conversations import real_conversations
     from finetuning.collator import PackedCollator, PaddedCollator
-    from finetuning.packing import enable_packing
+    from finetuning.shortcuts.packing import enable_packing
 
     device = device_name(dry_run)
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -165,7 +165,7 @@ def _loss_errors(dry_run: bool) -> Table:
     from torch.nn.functional import cross_entropy
     from transformers.loss.loss_utils import ForCausalLMLoss
 
-    from finetuning.loss import chunked_causal_lm_loss
+    from finetuning.shortcuts.loss import chunked_causal_lm_loss
 
     device = device_name(dry_run)
     rows, vocab_size = (40, 500) if dry_run else (1000, 151_936)
@@ -197,12 +197,14 @@ def _loss_errors(dry_run: bool) -> Table:
 
 def _frozen_difference(dry_run: bool) -> Table:
     """LoRA，bf16：冻结的权重存成 bf16，与不存成 bf16 的，几步以后的损失差多少；同样的做两次又差多少。"""
-    from finetuning import training
+    from transformers import TrainerCallback
+
+    from finetuning import shortcuts
 
     spec = _embedded(dry_run, steps=3 if dry_run else 20, lora=True, bf16=True)
     kept = measure(spec)["loss"]
     again = measure(spec)["loss"]
-    with patch.object(training, "FrozenWeightsInBf16", training.StopBeforeExtraStep):  # 换成什么也不做的回调
+    with patch.object(shortcuts, "FrozenWeightsInBf16", lambda model: TrainerCallback()):  # 换成什么也不做的回调
         without = measure(spec)["loss"]
     difference, noise = (max(abs(a - b) for a, b in zip(kept, other, strict=True)) for other in (without, again))
     rows: list[Row] = [["不存成 bf16", f"{difference:.1e}"], ["同样的再做一次", f"{noise:.1e}"]]
@@ -256,7 +258,7 @@ def run_script(name: str, output_dir: Path, *flags: str) -> dict[str, Any]:
     """在这个进程里运行一个训练脚本，返回它的 ``metrics.json``，加上总共的秒数和 ``varlen_attn`` 调用了几次。"""
     import torch
 
-    from finetuning import attention
+    from finetuning.shortcuts import attention
 
     calls = 0
 
@@ -318,7 +320,7 @@ def shapes(dry_run: bool) -> list[Table]:
     没有变长注意力的算子时，一段一段地算。每种做两次：第二次的形状与第一次相同，要编译的都编译好了。
     """
     from benchmarks import contenders
-    from finetuning import attention
+    from finetuning.shortcuts import attention
 
     spec = _embedded(dry_run, steps=3 if dry_run else 20, warmup=1, lora=True, bf16=True)
     table = Table(
@@ -412,7 +414,7 @@ def memory(dry_run: bool) -> list[Table]:
     import torch
 
     from benchmarks import models
-    from finetuning.memory import plan
+    from finetuning.plan.memory import plan
 
     table = Table(
         "显存：预测与实测的峰值", ["模型", "方法", "段数×长度", "梯度检查点", "预测，MB", "实测，MB", "误差"], []
@@ -519,11 +521,11 @@ def _speed_cells(case: Spec, result: dict[str, Any]) -> Row:
 
 
 def loss_chunks(dry_run: bool) -> list[Table]:
-    """分块的损失，一次展开多少行最快（``finetuning.loss.chunk_size``）。"""
+    """分块的损失，一次展开多少行最快（``finetuning.shortcuts.loss.chunk_size``）。"""
     import torch
 
     from finetuning.device import peak_memory_mb
-    from finetuning.loss import chunked_causal_lm_loss
+    from finetuning.shortcuts.loss import chunked_causal_lm_loss
 
     device = device_name(dry_run)
     rows, vocab_size = (64, 500) if dry_run else (4352, 151_936)

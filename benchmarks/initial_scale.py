@@ -4,7 +4,7 @@
 
 约定是标准差 1/√in_features；这里乘以几倍，另外试 PEFT 的 kaiming_uniform_、标准差总是 1 的和均值是 1 的。
 每种两个种子，约半分钟。
-自检（``self_check.lora_initial_values``）按这里的结果决定多大算太大。
+自检（``self_check.lora.initial_values``）按这里的结果决定多大算太大。
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from transformers import set_seed
 
 import lora_solution
 from data_solution import SFTDataset
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.data import Splits
 from finetuning.evaluate import mean_loss
 from finetuning.model import load_model
 from finetuning.quiet import quiet_libraries
-from finetuning.trainer_arguments import SFTArguments
 from finetuning.training import build_trainer
 
 Initialise = Callable[[Tensor], Tensor]

@@ -2,15 +2,17 @@
 
     uv run python -m benchmarks.memory
 
-每种情况在单独的进程里：先用很小的模型训练三步，让各个库头一次用到时才装入的代码都装好；记下物理内存，把峰值清零；
-再用要测的模型由本项目的 Trainer 训练三步，看峰值比那时多了多少。
+每种情况在单独的进程里训练两次。第一次让各个库把头一次用到时才做的都做好：装入代码，oneDNN 为每种形状编译一份算子
+（自带的基座上约 30 MB，预测不算它）。然后记下物理内存，把峰值清零；第二次看峰值比那时多了多少。
 
 预测的是活着的张量。glibc 默认把放掉的中小块留着备用，物理内存因此多出不少；这里让它立刻还给系统
 （``MALLOC_MMAP_THRESHOLD_``）。这个设置和清零峰值的办法只有 Linux 才有，所以只在 Linux 上测。
 
-只用一个线程：预测的是一批拼成一行的情形，两个线程各算一行时（CPU 上的小模型）要多一些。
+一批拼成一行、一个线程，和一批分成两个微批次、两个线程，都测；不能首尾相接的模型也测：forward 没有 logits_to_keep 的
+、有线性注意力层的（Qwen3-Next）、前缀微调。
 """
 
+import gc
 import json
 import os
 import re
@@ -18,19 +20,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, NamedTuple, cast
 
-from transformers import PretrainedConfig, Qwen3Config
+from transformers import PretrainedConfig, Qwen3Config, Qwen3NextConfig
 
-from benchmarks.models import EMBEDDED, load_tokenizer
-from finetuning.memory import load_config, plan
-
-_WARM_UP = "warm-up"
-Method = Literal["full", "lora"]
+from benchmarks.models import EMBEDDED, PlainConfig, load_tokenizer
+from finetuning.plan.memory import Method, load_config, plan
 
 
-def _qwen3(hidden_size: int, layers: int, intermediate_size: int, vocab_size: int) -> Qwen3Config:
-    return Qwen3Config(
+def _qwen3(
+    hidden_size: int, layers: int, intermediate_size: int, vocab_size: int, kind: type[Qwen3Config] = Qwen3Config
+) -> Qwen3Config:
+    return kind(
         hidden_size=hidden_size,
         num_hidden_layers=layers,
         intermediate_size=intermediate_size,
@@ -43,29 +44,53 @@ def _qwen3(hidden_size: int, layers: int, intermediate_size: int, vocab_size: in
     )
 
 
-def cases() -> dict[str, tuple[PretrainedConfig, int, int]]:
-    """名字 → (配置, 几段对话, 每段几个 token)：自带的基座，和两个大一些的随机模型；一半的 token 要学。"""
+class Case(NamedTuple):
+    """一种情况；一半的 token 要学。"""
+
+    config: PretrainedConfig
+    batch_size: int
+    length: int
+    methods: tuple[Method, ...] = ("full", "lora")
+    threads: int = 1
+
+
+def cases() -> dict[str, Case]:
+    """名字 → 情况：自带的基座，和几个随机的模型。"""
+    base = load_config(EMBEDDED)
+    hybrid = Qwen3NextConfig(
+        vocab_size=8000, hidden_size=384, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=6,
+        num_key_value_heads=2, head_dim=64, linear_num_value_heads=6, linear_num_key_heads=6, linear_key_head_dim=64,
+        linear_value_head_dim=64, num_experts=0, mlp_only_layers=[0, 1, 2, 3], dtype="bfloat16",
+    )  # fmt: skip
     return {
-        _WARM_UP: (_qwen3(128, 2, 192, 512), 2, 32),
-        "自带的基座（2M）": (load_config(EMBEDDED), 16, 256),
-        "25M": (_qwen3(512, 6, 1280, 16_000), 8, 128),
-        "100M": (_qwen3(768, 10, 2048, 32_000), 4, 128),
+        "自带的基座（2M）": Case(base, 16, 256),
+        "自带的基座，两个微批次": Case(base, 16, 256, threads=2),
+        "自带的基座，前缀": Case(base, 16, 256, ("prefix",)),
+        "25M": Case(_qwen3(512, 6, 1280, 16_000), 8, 128),
+        "25M，两个微批次": Case(_qwen3(512, 6, 1280, 16_000), 8, 128, ("lora",), threads=2),
+        "100M": Case(_qwen3(768, 10, 2048, 32_000), 4, 128),
+        "25M，没有 logits_to_keep": Case(_qwen3(512, 6, 1280, 16_000, PlainConfig), 8, 128),
+        "Qwen3-Next，线性注意力": Case(hybrid, 8, 128),
     }
 
 
-def predicted(case: str, method: Method, bf16: bool) -> int:
+def predicted(case: Case, method: Method, bf16: bool) -> int:
     """预测的峰值，字节。"""
-    config, batch_size, max_length = cases()[case]
+    import torch
+
+    torch.set_num_threads(case.threads)
     return plan(
-        config, method, batch_size=batch_size, max_length=max_length, supervised_share=0.5, bf16=bf16, device="cpu"
-    ).total
+        case.config, method, batch_size=case.batch_size, max_length=case.length, supervised_share=0.5, bf16=bf16,
+        device="cpu",
+    ).total  # fmt: skip
 
 
-def measured(case: str, method: Method, bf16: bool) -> int:
+def measured(name: str, method: Method, bf16: bool) -> int:
     """在新的进程里实测的增长，字节。"""
+    limits = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
     result = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", "--measure", case, method, str(int(bf16))],
-        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        [sys.executable, "-m", "benchmarks.memory", "--measure", name, method, str(int(bf16))],
+        env=os.environ | limits | {"OMP_NUM_THREADS": str(cases()[name].threads), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
     )
@@ -74,9 +99,10 @@ def measured(case: str, method: Method, bf16: bool) -> int:
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def measure_here(case: str, method: Method, bf16: bool) -> int:
+def measure_here(case: Case, method: Method, bf16: bool) -> int:
     """在当前的进程里实测。"""
-    train_steps(_WARM_UP, method, bf16)
+    train_steps(case, method, bf16)
+    gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 把峰值（VmHWM）清零，见 proc(5)
     before = _status_bytes("VmRSS")
     train_steps(case, method, bf16)
@@ -89,27 +115,30 @@ def _status_bytes(field: str) -> int:
     return int(match[1]) * 1024
 
 
-def train_steps(case: str, method: Method, bf16: bool) -> None:
+def train_steps(case: Case, method: Method, bf16: bool) -> None:
     """随机的权重、长度都一样的对话，由本项目的 Trainer 训练三步。"""
     import torch
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PrefixTuningConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     from finetuning.arguments import parse_arguments
     from finetuning.data import Splits
     from finetuning.training import build_trainer
 
-    config, batch_size, length = cases()[case]
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).float()  # 与从 bf16 的检查点读入的一样
+    # 与从 bf16 的检查点读入的一样
+    model = AutoModelForCausalLM.from_config(case.config, dtype=torch.bfloat16).float()
     if method == "lora":
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
-    context = length // 2
-    example = {"input_ids": [1] * length, "labels": [-100] * context + [1] * (length - context)}
+    elif method == "prefix":
+        model = get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=16))
+    context = case.length // 2
+    example = {"input_ids": [1] * case.length, "labels": [-100] * context + [1] * (case.length - context)}
     with tempfile.TemporaryDirectory() as output_dir:
         flags = ["--max_steps", "3", "--save_strategy", "no", "--disable_tqdm", "true", "--output_dir", output_dir]
-        flags += ["--per_device_train_batch_size", str(batch_size), "--bf16", str(bf16).lower(), "--use_cpu", "true"]
-        _, _, args = parse_arguments("", {}, argv=flags)
-        data = Splits([example] * batch_size, None, [], [], False)  # type: ignore[arg-type]
+        flags += ["--per_device_train_batch_size", str(case.batch_size), "--bf16", str(bf16).lower()]
+        _, _, args = parse_arguments("", {}, argv=[*flags, "--use_cpu", "true"])
+        examples: Any = [example] * case.batch_size
+        data = Splits(examples, None, examples, [], False)
         build_trainer(model, load_tokenizer(EMBEDDED), data, args, padding_free=True).train()
 
 
@@ -118,19 +147,18 @@ def main() -> None:
     from finetuning.device import fastest_dtype
 
     if sys.argv[1:2] == ["--measure"]:
-        case, method, precision = sys.argv[2:]
-        print(measure_here(case, cast(Method, method), bf16=precision == "1"))
+        name, method, precision = sys.argv[2:]
+        print(measure_here(cases()[name], cast(Method, method), bf16=precision == "1"))
         return
     bf16 = fastest_dtype(use_cpu=True) is not None
     print("| 模型 | 方法 | 预测，MB | 实测，MB | 误差 |\n|---|---|---|---|---|")
-    for case in cases():
-        for name in get_args(Method):
-            if case != _WARM_UP:
-                expected, actual = predicted(case, name, bf16), measured(case, name, bf16)
-                print(
-                    f"| {case} | {name} | {expected / 1e6:,.0f} | {actual / 1e6:,.0f} | {expected / actual - 1:+.1%} |",
-                    flush=True,
-                )
+    for name, case in cases().items():
+        for method in case.methods:
+            expected, actual = predicted(case, method, bf16), measured(name, method, bf16)
+            print(
+                f"| {name} | {method} | {expected / 1e6:,.0f} | {actual / 1e6:,.0f} | {expected / actual - 1:+.1%} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -11,9 +11,33 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 EMBEDDED = "base_model"
+
+
+class PlainConfig(Qwen3Config):
+    """:class:`PlainModel` 的配置。"""
+
+    model_type = "plain_qwen3"
+
+
+class PlainModel(Qwen3ForCausalLM):
+    """forward 没有 ``logits_to_keep`` 的模型，像 xLSTM 那样；其余与 Qwen3 相同。"""
+
+    config_class = PlainConfig
+
+    def forward(
+        self, input_ids: Any, attention_mask: Any = None, labels: Any = None, use_cache: Any = None, **kwargs: Any
+    ) -> Any:
+        """见 :class:`transformers.Qwen3ForCausalLM`。"""
+        return super().forward(
+            input_ids=input_ids, attention_mask=attention_mask, labels=labels, use_cache=use_cache, **kwargs
+        )
+
+
+AutoModelForCausalLM.register(PlainConfig, PlainModel)
 
 
 def _qwen3(hidden_size: int, layers: int, heads: int, kv_heads: int, head_dim: int, ffn: int) -> Qwen3Config:

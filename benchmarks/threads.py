@@ -1,11 +1,24 @@
-"""两个核怎样用：一批拼成一行、一个运算由两个线程来分，还是分成两行、两个线程各算一行。
+"""两个核怎样用，旁边没有别的程序，和有一个一直占着一个核的程序。
 
-    uv run --group bench python -m benchmarks.threads
+    uv run python -m benchmarks.threads
 
-在自带的基座和数据上训练，轮流测几轮，取每一步实际时间的中位数；要在没有别的程序在跑的机器上测。
+两张表：
+
+- 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；轮流测几轮，取中位数。
+- 从头到尾的 ``train_lora_solution.py``：训练用多久，训练之外（import、两次检验、保存）用多久。
+
+要在没有别的程序在跑的机器上测。
 """
 
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 from benchmarks.models import EMBEDDED
@@ -17,22 +30,60 @@ _SPEC = Spec("", EMBEDDED, bf16=True, steps=40, warmup=5, batch_size=32, train_f
 CASES = {
     "一行，一个线程": ("one_row", 1),
     "一行，两个线程": ("one_row", 2),
-    "两行，两个线程": ("ours", 2),
+    "两个微批次，两个线程": ("ours", 2),
 }
+
+
+@contextmanager
+def neighbour(present: bool) -> Iterator[None]:
+    """``with`` 之内，旁边有一个一直占着一个核的程序。"""
+    if not present:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def step_milliseconds(lora: bool) -> dict[str, float]:
+    """各种做法一步的毫秒数。"""
+    milliseconds: dict[str, list[float]] = {name: [] for name in CASES}
+    for _ in range(_ROUNDS):
+        for name, (contender, threads) in CASES.items():
+            result = run(replace(_SPEC, contender=contender, threads=threads, lora=lora))
+            milliseconds[name].append(1000 * result["wall_seconds"] / (_SPEC.steps - _SPEC.warmup))
+    return {name: median(values) for name, values in milliseconds.items()}
+
+
+def command_seconds() -> tuple[float, float]:
+    """主要的命令：训练、训练之外，各多少秒。"""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "train_lora_solution.py", "--output_dir", directory, "--disable_tqdm", "true"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        total = time.perf_counter() - started
+        train = json.loads(Path(directory, "metrics.json").read_text("utf-8"))["train_seconds"]
+    return train, total - train
 
 
 def main() -> None:
     """逐个测量并打印。"""
-    print(f"| 方法 | {' | '.join(CASES)} |\n|---|{'---|' * len(CASES)}")
-    for method in ("full", "lora"):
-        milliseconds: dict[str, list[float]] = {name: [] for name in CASES}
-        for _ in range(_ROUNDS):
-            for name, (contender, threads) in CASES.items():
-                result = run(replace(_SPEC, contender=contender, threads=threads, lora=method == "lora"))
-                milliseconds[name].append(1000 * result["wall_seconds"] / (_SPEC.steps - _SPEC.warmup))
-        print(
-            f"| {method} | {' | '.join(f'{median(values):.0f} 毫秒' for values in milliseconds.values())} |", flush=True
-        )
+    print(f"| 一步，毫秒 | 旁边的程序 | {' | '.join(CASES)} |\n|---|---|{'---|' * len(CASES)}")
+    for lora in (False, True):
+        for busy in (False, True):
+            with neighbour(busy):
+                cells = " | ".join(f"{value:.0f}" for value in step_milliseconds(lora).values())
+            print(f"| {'LoRA' if lora else '全参数'} | {'有' if busy else '没有'} | {cells} |", flush=True)
+    print("\n| 整个命令，秒 | 训练 | 训练之外 | 一共 |\n|---|---|---|---|")
+    for busy in (False, True):
+        with neighbour(busy):
+            times = [command_seconds() for _ in range(_ROUNDS)]
+        train, around = median(each[0] for each in times), median(each[1] for each in times)
+        total = median(sum(each) for each in times)
+        print(f"| 旁边{'有' if busy else '没有'}程序 | {train:.1f} | {around:.1f} | {total:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.worker import Spec, run
-from finetuning.arguments import ChineseErrors
+from finetuning.arguments import Parser
 
 RESULTS = Path(__file__).parent / "results"
 # (程序, 是不是 bf16)；TRL 的默认就是 bf16。
@@ -48,14 +48,9 @@ Case = tuple[str, bool]
 Measured = dict[Case, list[dict[str, Any]]]  # 每种情况 → 各轮的结果
 
 
-class Parser(ChineseErrors, argparse.ArgumentParser):
-    """参数写错时只说一句中文。"""
-
-
 def parse_arguments() -> argparse.Namespace:
     """解析命令行。"""
-    parser = Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
+    parser = Parser(__doc__)
     parser.add_argument("--model_name_or_path", default="smollm2-135m")
     parser.add_argument("--train_file")
     parser.add_argument("--rounds", type=int, default=3)
@@ -67,9 +62,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    if arguments.help:
-        print(__doc__.strip())
-        raise SystemExit(0)
     return arguments
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _RESULT_MARK = "BENCHMARK_RESULT "
 
@@ -100,7 +100,7 @@ def measure(spec: Spec) -> dict[str, Any]:
         ``padding_share``（一批里填充占的比例）、``peak_memory_mb``、``trainable_parameters``。
     """
     import torch
-    from transformers import TrainerCallback, set_seed
+    from transformers import PreTrainedModel, TrainerCallback, set_seed
 
     from benchmarks import models
     from benchmarks.contenders import CONTENDERS, Job, lora_config
@@ -181,9 +181,9 @@ def measure(spec: Spec) -> dict[str, Any]:
         collator = CountingCollator(trainer.data_collator)
         trainer.data_collator = collator
         trainer.train()
-    rows = getattr(trainer, "rows", 1)  # 一步分成几行，就拼几次
+    rows = getattr(trainer, "micro_batches", 1)  # 一步分成几行，就拼几次
     timed = slice(rows * spec.warmup, rows * spec.steps)
-    trainable, total = count_parameters(trainer.model)  # type: ignore[arg-type]
+    trainable, total = count_parameters(cast(PreTrainedModel, trainer.model))
     return {
         "loss": recorder.loss,
         "cpu_seconds": recorder.cpu[-1] - recorder.cpu[spec.warmup - 1],

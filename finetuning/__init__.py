@@ -1,6 +1,40 @@
-"""两个训练脚本共用的部分：一个文件只讲一件事。"""
+"""两个训练脚本共用的部分：一个文件只讲一件事。
+
+从这里开始读：一行 JSONL 怎样变成优化器的一步。从上往下，一个文件读一遍就够了::
+
+    my.jsonl 的一行
+       │   reading.py          逐行读出，坏行记下哪一行、为什么
+       │   conversations.py    各种写法 → [{"role": …, "content": …}, …]
+       ▼
+    一段对话
+       │   ../data_solution.py 对话 → input_ids、labels（TODO 1：哪些 token 要学）
+       │   chatml.py           一条消息 → 四段 token
+       │   store.py            放在磁盘上，训练时按需要读
+       ▼
+    训练、验证、检验三份数据   data.py
+       │   collator.py         几段对话 → 一批张量
+       ▼
+    优化器的一步               training.py：Trainer，加上看着损失和检查点
+
+路旁的各个部分，用到时再读：
+
+- ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；去掉它们，学到的还是一样。
+- ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器。
+  ``device.py``、``threads.py``：机器有什么，核怎样用。
+- ``evaluate.py``、``report.py``：训练前后的检验，说给人听的话。
+- ``output/``：输出目录，旧的结果在新的齐了以后才换掉；检查点；这次训练的记录。``interrupt.py``：Ctrl-C。
+- ``compare/``：比较各种方法（``compare_methods.py``）。``plan/``：要多少内存（``plan_memory.py``）。
+- ``errors.py``、``terminal.py``、``quiet.py``：用户能改正的错误，一句话的提示，让各个库安静。
+
+导入只朝一个方向：脚本 → ``compare``、``plan`` → 训练 → ``shortcuts`` → 数据 → ``errors``、``terminal``。
+"""
 
 import logging
+import os
+
+# 要在导入 torch 之前设：OpenMP 的线程做完自己的一份就睡，不空转着等别人。旁边有别的程序占着核时，空转等的就是被它
+# 挤掉的那个线程，每个运算都要等，慢好几倍；没有别的程序时几乎一样快（benchmarks/README.md）。
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # 装了 bitsandbytes 时，它一被导入（transformers 和 PEFT 都会）就说 CPU 上少一个更快的算子：没有它也一样对。
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

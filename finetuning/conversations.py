@@ -14,8 +14,16 @@ Alpaca            ``{"instruction": "…", "input": "…", "output": "…"}``，
 
 import re
 import reprlib
+from typing import TypedDict
 
-Message = dict[str, str]
+
+class Message(TypedDict):
+    """对话里的一条消息；``role`` 是 ``"system"``、``"user"`` 或 ``"assistant"``。"""
+
+    role: str
+    content: str
+
+
 Conversation = list[Message]
 
 # 各家对同一个角色的叫法；不在表里的（tool、function、observation……）不是本项目能教的对话。

@@ -11,9 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments
 from finetuning.conversations import Conversation
-from finetuning.disk_list import DiskList
 from finetuning.errors import READING, UserError
-from finetuning.reading import iterate_conversations
+from finetuning.reading import CheckedConversations, iterate_conversations
+from finetuning.store import DiskList
 from finetuning.terminal import say, stage
 
 # 没有给检验数据时，从训练数据里留出来的份额和上限。
@@ -22,7 +22,7 @@ _HELD_OUT_SHARE, _HELD_OUT_MOST = 0.05, 200
 _SHORT_ANSWER = 50
 
 
-class Dataset(Protocol):
+class TokenizedDataset(Protocol):
     """:class:`data_solution.SFTDataset` 中这里用得到的部分。"""
 
     num_truncated: int
@@ -35,16 +35,16 @@ class Dataset(Protocol):
 class Splits(NamedTuple):
     """训练用的三个数据集，和检验用的对话（原文，用来提问和核对答案）。"""
 
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset
+    train: TokenizedDataset
+    validation: TokenizedDataset | None
+    test: TokenizedDataset
     test_conversations: list[Conversation]
     held_out: bool  # 检验数据是不是从训练数据里留出来的
 
 
 def load_splits(
     arguments: DataArguments,
-    dataset_class: Callable[..., Dataset],
+    dataset_class: Callable[..., TokenizedDataset],
     tokenizer: PreTrainedTokenizerBase,
     bad_rows_dir: Path,
     positions: int | None = None,
@@ -68,8 +68,8 @@ def load_splits(
         bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
         return iterate_conversations(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
 
-    def to_dataset(conversations: Iterable[Conversation]) -> Dataset:
-        return dataset_class(conversations, tokenizer, arguments.max_length)
+    def to_dataset(conversations: Iterable[Conversation]) -> TokenizedDataset:
+        return dataset_class(CheckedConversations(conversations), tokenizer, arguments.max_length)
 
     with stage(READING):
         train = read("train", arguments.train_file)

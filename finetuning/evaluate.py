@@ -1,16 +1,20 @@
 """检验：在没有学过的对话上，每个要学的 token 平均损失多少，有多少回答与参考答案逐字相同。"""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
+from peft import PeftModel
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
+from finetuning import threads
 from finetuning.chatml import ChatML
+from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
-from finetuning.data import Dataset
+from finetuning.data import TokenizedDataset
 from finetuning.device import fastest_dtype
 from finetuning.model import max_positions
 from finetuning.terminal import is_main_process, progress_delay
@@ -28,36 +32,48 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def _inference(model: PreTrainedModel) -> Iterator[None]:
-    """关掉 dropout 和梯度；显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。"""
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """关掉 dropout；之后恢复原样。"""
     was_training = model.training
     model.eval()
-    bf16 = model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16
     try:
-        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            yield
+        yield
     finally:
         model.train(was_training)
 
 
-def mean_loss(model: PreTrainedModel, dataset: Dataset, collate: Callable[[list], dict[str, Any]]) -> float:
+@contextmanager
+def _inference(model: PreTrainedModel) -> Iterator[None]:
+    """关掉梯度；显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。这两样是每个线程各自的设置。"""
+    bf16 = model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        yield
+
+
+def mean_loss(model: PreTrainedModel, dataset: TokenizedDataset, collate: Callable[[list], dict[str, Any]]) -> float:
     """全部要学的 token 的平均损失（交叉熵），单位 nat。
 
     按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。
     """
-    total, count = 0.0, 0
+    parallel = threads.worthwhile(model.device.type)
     lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
     most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
-    with _inference(model), _progress(len(dataset), "算损失", "段") as bar:
-        for indices in _batches(lengths, [0] * len(lengths), most):
-            batch = collate([dataset[index] for index in indices])
-            batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-            labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
-            supervised = int((labels != -100).sum())
-            total += model(**batch).loss.item() * supervised
-            count += supervised
-            bar.update(len(indices))
-    return total / count
+
+    def losses(indices: list[int]) -> tuple[float, int]:
+        """一批的损失之和，和要学的 token 数。"""
+        batch = collate([dataset[index] for index in indices])
+        batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
+        labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
+        supervised = int((labels != IGNORE_INDEX).sum())
+        with _inference(model):
+            total = model(**batch).loss.item() * supervised
+        bar.update(len(indices))
+        return total, supervised
+
+    with _evaluating(model), _progress(len(dataset), "算损失", "段") as bar:
+        batches = _batches(lengths, [0] * len(lengths), most, parallel)
+        totals, counts = zip(*threads.each(losses, batches, parallel), strict=True)
+    return sum(totals) / sum(counts)
 
 
 def generate_answers(
@@ -80,15 +96,23 @@ def generate_answers(
     stop_ids = [chatml.end_id, *_as_list(model.generation_config.eos_token_id)]
     answers: list[Answer] = [Answer("", False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
-    with _inference(model), _progress(sum(max_new_tokens), "写回答", "token") as bar:
-        for indices in _batches(lengths, max_new_tokens, _MOST_TOKENS, max_positions(model)):
-            longest = max(lengths[index] for index in indices)
-            # 填充在左边，右端对齐：生成的 token 才能接在每个提示词的后面。
-            padding = [longest - len(prompts[index]) for index in indices]
-            rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
-            mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
-            ticks = _Ticks(bar, len(indices))
-            generated = model.generate(  # type: ignore[operator]
+    # 套了适配器的，用里面的基座来生成：LoRA 就在它的各层里，而 PEFT 的 generate 会临时改动模型，几个线程会互相妨碍。
+    # 前缀不在各层里，非用 PEFT 的不可。
+    has_prefix = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
+    generator: Any = model.get_base_model() if isinstance(model, PeftModel) and not has_prefix else model
+    parallel = threads.worthwhile(model.device.type) and not has_prefix
+    stopped = threading.Event()
+
+    def write(indices: list[int]) -> None:
+        """写一批回答。"""
+        longest = max(lengths[index] for index in indices)
+        # 填充在左边，右端对齐：生成的 token 才能接在每个提示词的后面。
+        padding = [longest - len(prompts[index]) for index in indices]
+        rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
+        mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
+        ticks = _Ticks(bar, len(indices), stopped)
+        with _inference(model):
+            generated = generator.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
                 stopping_criteria=[ticks],
@@ -100,9 +124,16 @@ def generate_answers(
                     pad_token_id=tokenizer.pad_token_id,
                 ),
             )
-            bar.update(sum(max_new_tokens[index] for index in indices) - ticks.counted)  # 早停下的，也算做完了
-            for index, token_ids in zip(indices, generated[:, longest:].tolist(), strict=True):
-                answers[index] = _cut(token_ids, chatml.end_id, stop_ids, tokenizer)
+        bar.update(sum(max_new_tokens[index] for index in indices) - ticks.counted)  # 早停下的，也算做完了
+        for index, token_ids in zip(indices, generated[:, longest:].tolist(), strict=True):
+            answers[index] = _cut(token_ids, chatml.end_id, stop_ids, tokenizer)
+
+    with _evaluating(model), _progress(sum(max_new_tokens), "写回答", "token") as bar:
+        batches = _batches(lengths, max_new_tokens, _MOST_TOKENS, parallel, max_positions(model))
+        try:
+            list(threads.each(write, batches, parallel))
+        finally:
+            stopped.set()  # 按了 Ctrl-C：别的线程写到一半的也停下
     return answers
 
 
@@ -132,20 +163,23 @@ def fits(conversation: Conversation, chatml: ChatML, most: int, new_tokens: int 
 
 
 def _batches(
-    lengths: Sequence[int], new_tokens: Sequence[int], most: int, positions: int | None = None
+    lengths: Sequence[int], new_tokens: Sequence[int], most: int, parallel: bool, positions: int | None = None
 ) -> Iterator[list[int]]:
-    """分批，长短相近的在一批：一批要等最长的一个写完。一批不超过 64 段，补齐以后不超过 ``most`` 个 token。
+    """分批，长短相近的在一批：一批要等最长的一个写完。一批不超过 64 段，补齐以后不超过 ``most`` 个 token；
+    几个线程同时做时，它们的几批加起来不超过 ``most`` 个。从长的开始，几个线程就差不多同时做完。
 
     Args:
         lengths, new_tokens: 每段有多少个 token，还要写多少个。
         positions: 模型最多能看多少个 token：一批里最长的一段，加上要写得最多的，也不能超过它。
     """
+    workers = threads.WORKERS if parallel else 1
+    size = min(_BATCH_SIZE, -(-len(lengths) // workers))
     batch: list[int] = []
     longest = newest = 0
-    for index in sorted(range(len(lengths)), key=lambda index: (new_tokens[index], lengths[index])):
+    for index in sorted(range(len(lengths)), key=lambda index: (new_tokens[index], lengths[index]), reverse=True):
         longest, newest = max(longest, lengths[index]), max(newest, new_tokens[index])
         width = longest + newest
-        full = len(batch) == _BATCH_SIZE or width * (len(batch) + 1) > most
+        full = len(batch) == size or width * (len(batch) + 1) > most // workers
         if batch and (full or (positions is not None and width > positions)):
             yield batch
             batch, longest, newest = [], lengths[index], new_tokens[index]
@@ -161,16 +195,16 @@ def _progress(total: int, description: str, unit: str) -> Any:
 
 
 class _Ticks(StoppingCriteria):
-    """不叫停，只在每写出一个 token 时让进度条往前走。"""
+    """每写出一个 token，进度条往前走；``stopped`` 了才叫停。"""
 
-    def __init__(self, bar: Any, rows: int):
-        self.bar, self.rows, self.counted = bar, rows, 0
+    def __init__(self, bar: Any, rows: int, stopped: threading.Event):
+        self.bar, self.rows, self.stopped, self.counted = bar, rows, stopped, 0
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """见 :class:`transformers.StoppingCriteria`。"""
         self.counted += self.rows
         self.bar.update(self.rows)
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        return torch.full((len(input_ids),), self.stopped.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _cut(token_ids: list[int], end_id: int, stop_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:

@@ -43,9 +43,7 @@ class GracefulInterrupt(TrainerCallback):
         if self.received is not None:
             control.should_save = control.should_training_stop = True
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """停在半路时，Trainer 也当作一轮结束；检查点刚存过，这一轮也还没有完，不必再存、再验证。"""
         if self.received is not None and state.global_step < state.max_steps:
             control.should_save = control.should_evaluate = False

@@ -1,10 +1,8 @@
-"""读入模型和分词器，备好对话要用的标记。
+"""读入模型和分词器，备好对话要用的标记。适配器见 :mod:`finetuning.adapter`。
 
-两种目录都认：整个模型（``config.json``），LoRA 等适配器（``adapter_config.json``）。
 只读 safetensors，从不执行模型仓库里的代码（``trust_remote_code``）。
 """
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,16 +13,14 @@ import torch
 from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.chatml import CHATML_TOKENS, chat_template_for
-from finetuning.claim import finish_publishing
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING, UserError
-from finetuning.fingerprint import adapter_base, model_digest, read_record
 from finetuning.terminal import stage
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    pass
 
-_ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 class LoadedModel(NamedTuple):
@@ -47,8 +43,8 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
         UserError: 目录不完整，只有 pickle 格式的权重，或连不上 hub。
     """
     avoid_cudnn_attention()
-    with stage(f"{LOADING} {name_or_path}"), _explained(name_or_path):
-        _check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
+    with stage(f"{LOADING} {name_or_path}"), explained(name_or_path):
+        check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_path,
@@ -68,100 +64,6 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     return LoadedModel(model, tokenizer, new_token_ids)
 
 
-def load_for_chat(name_or_path: str) -> LoadedModel:
-    """读入任何能聊天的东西：:func:`load_model` 认的模型，或适配器连同它的基座。
-
-    Raises:
-        UserError: 同 :func:`load_model`；或者适配器的基座读不到。
-    """
-    if not is_adapter(name_or_path):
-        return load_model(name_or_path)
-    base, tokenizer, _ = load_base_of(name_or_path)
-    return LoadedModel(cast(PreTrainedModel, add_adapter(base, name_or_path)), tokenizer, [])
-
-
-def is_adapter(name_or_path: str) -> bool:
-    """是不是 LoRA 等适配器的目录。上一次的结果只放好了一半的，先放好。"""
-    finish_publishing(Path(name_or_path))
-    return os.path.isfile(Path(name_or_path, _ADAPTER_CONFIG))  # noqa: PTH113  太长的名字，Path.is_file 会抛异常
-
-
-def read_adapter_config(adapter: str) -> Any:
-    """适配器的 PEFT 配置。
-
-    Raises:
-        UserError: 目录不完整，或配置坏了。
-    """
-    from peft import PeftConfig
-
-    with _explained(adapter):
-        _check_directory(Path(adapter), _ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
-        return PeftConfig.from_pretrained(adapter)
-
-
-def load_base_of(adapter: str, **options: Any) -> LoadedModel:
-    """读入适配器的基座。
-
-    Args:
-        options: 同 :func:`load_model`。
-
-    Raises:
-        UserError: 适配器的目录不完整；基座读不到，或者已经不是训练时的那一个。
-    """
-    with _explained(adapter):
-        _check_directory(Path(adapter), _ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
-        json.loads(Path(adapter, _ADAPTER_CONFIG).read_text("utf-8"))  # 坏了的，由 _explained 来说
-        base_name = adapter_base(Path(adapter))
-        if base_name is None:
-            raise UserError(
-                f"{Path(adapter, _ADAPTER_CONFIG)} 里没有写基座（base_model_name_or_path）；"
-                "请补上，或重新训练这个适配器。"
-            )
-        trained_on = read_record(Path(adapter)).get("base", {}).get("sha256")
-        if trained_on and model_digest(base_name) not in (trained_on, None):
-            raise UserError(
-                f"适配器 {adapter} 的基座 {base_name} 的内容变了，已经不是训练时的那一个（例如后来又在那里训练过）；"
-                "请找回原来的基座，或重新训练这个适配器。"
-            )
-        try:
-            return load_model(base_name, **options)
-        except UserError as error:
-            raise UserError(f"适配器 {adapter} 的基座不能用：{error}") from error
-
-
-def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = False) -> "PeftModel":
-    """给基座装上存下来的适配器。
-
-    Args:
-        base: 适配器的基座；没有对话标记的，:func:`load_model` 已经添上，它们训练后的嵌入存在适配器里。
-        trainable: 是不是要接着训练它。
-
-    Raises:
-        UserError: 与基座对不上，或读不出来。
-    """
-    from peft import PeftModel, get_peft_model, set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    base_name = str(base.name_or_path)
-    config = read_adapter_config(name_or_path)
-    with _explained(name_or_path):
-        if trainable and config.is_prompt_learning:  # PEFT 读进来的前缀不让训练：新建一个，再把数抄进去
-            config.inference_mode = False
-            model = cast(PeftModel, get_peft_model(base, config))
-            set_peft_model_state_dict(model, load_file(Path(name_or_path, _ADAPTER_WEIGHTS)))
-            return model
-        try:
-            model = PeftModel.from_pretrained(base, name_or_path, is_trainable=trainable)
-            # 名字对不上的，上一句不收也不说（或只警告）；再读一次，看有没有。
-            missing, unexpected = model.load_adapter(name_or_path, "default", is_trainable=trainable)
-        except (RuntimeError, ValueError) as error:  # 形状不同；基座里没有要添 LoRA 的层
-            raise UserError(_other_base(name_or_path, base_name)) from error
-        # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
-        if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
-            raise UserError(_other_base(name_or_path, base_name))
-        return model
-
-
 def max_positions(model: PreTrainedModel) -> int | None:
     """模型最多能看多少个 token；没有上限是 None。前缀（prefix tuning）也占位置。
 
@@ -170,19 +72,6 @@ def max_positions(model: PreTrainedModel) -> int | None:
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     prefix = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
     return None if limit is None else limit - prefix
-
-
-def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]] | None:
-    """PEFT 的 ``trainable_token_indices``：嵌入矩阵里要训练的行；没有就是 None。
-
-    输出的嵌入（lm_head）若与输入的不是同一个矩阵，它的这几行也要训练，不然模型永远写不出新的 token。
-    """
-    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
-    layers = [inputs] if outputs.weight is inputs.weight else [inputs, outputs]
-    names = [
-        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if any(module is layer for layer in layers)
-    ]
-    return dict.fromkeys(names, token_ids) if token_ids else None
 
 
 def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
@@ -230,14 +119,14 @@ def _set_chat_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     model.generation_config.eos_token_id = [token for token in dict.fromkeys(stop_ids) if token is not None]
 
 
-def _check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]) -> None:
+def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]) -> None:
     """本地目录里要有配置和 safetensors 格式的权重；不是目录的，留给 hub 去找。"""
     if not path.is_dir():
         if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
             raise UserError(f"找不到模型目录 {path}；请检查路径。")
         return
     if not (path / config_name).is_file():
-        if (path / _ADAPTER_CONFIG).is_file():
+        if (path / ADAPTER_CONFIG).is_file():
             raise UserError(
                 f"{path} 是适配器，不是整个模型；接着训练它，请用 train_lora_solution.py；要在它的上面做全参数微调，"
                 "请在训练它时加上 --merge_and_save，再用合并好的目录（其中的 merged）。"
@@ -275,12 +164,8 @@ def _check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTr
         )
 
 
-def _other_base(name_or_path: str, base_name: str) -> str:
-    return f"适配器 {name_or_path} 与基座 {base_name} 对不上：它是为别的基座训练的，或文件不完整；请检查基座的路径。"
-
-
 @contextmanager
-def _explained(name_or_path: str) -> Iterator[None]:
+def explained(name_or_path: str) -> Iterator[None]:
     """把读模型时的各种异常变成一句话。"""
     try:
         yield

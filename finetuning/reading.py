@@ -56,6 +56,16 @@ class BadRow(NamedTuple):
     row: object  # 解析后的原始数据；连 JSON 都不是的，是这一行的 bytes
 
 
+class CheckedConversations:
+    """已经检查过的对话：:func:`iterate_conversations` 原样给出，不再检查一遍。"""
+
+    def __init__(self, conversations: Iterable[Conversation]):
+        self._conversations = conversations
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return iter(self._conversations)
+
+
 def load_conversations(
     source: str | os.PathLike[str] | Iterable[object],
     *,
@@ -78,7 +88,7 @@ def iterate_conversations(
         source: 以下三者之一。
             本地文件：.jsonl、.json 和它们的 .gz，.parquet；
             hub 数据集：``owner/name`` 读 train，``owner/name:test``、``owner/name:train[:1000]`` 读别的部分；
-            已在内存里的行，例如对话的列表。
+            已在内存里的行，例如对话的列表；:class:`CheckedConversations` 不再检查。
         on_bad_rows: ``"stop"`` 有坏行就停；``"skip"`` 用其余的行，并把坏行写进 ``bad_rows_path``。
         bad_rows_path: 坏行的去处，JSONL，每行 ``{"file", "line", "reason", "row"}``；
             只在 ``"skip"`` 时写，没有坏行时是空文件。
@@ -90,6 +100,9 @@ def iterate_conversations(
         UserError: 文件或 hub 读不到；有坏行而 ``on_bad_rows="stop"``；一条可用的对话也没有。
             后两种要读到末尾才知道：坏行一次全部列出，第一个坏行以后的对话不再给出。
     """
+    if isinstance(source, CheckedConversations):
+        yield from source
+        return
     if on_bad_rows not in ("stop", "skip"):
         raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
     if isinstance(source, str | os.PathLike):

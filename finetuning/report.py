@@ -9,14 +9,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.chatml import ChatML
-from finetuning.claim import METRICS_FILE
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
 from finetuning.evaluate import Answer, exact_match, fits, generate_answers, mean_loss
-from finetuning.fingerprint import write_json
 from finetuning.model import max_positions
+from finetuning.output.claim import METRICS_FILE
+from finetuning.output.fingerprint import write_json
 from finetuning.terminal import printable, say, stage
 from finetuning.training import CheckedTrainer, planned_steps
 
@@ -142,7 +142,6 @@ class Report:
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
         if self.trainer.is_world_process_zero():
             self._write(before, after, seconds, peak)
-        self.trainer.accelerator.end_training()  # 有几个进程时，一起结束；不告而别，NCCL 会警告
 
     def _write(self, before: Score, after: Score, seconds: float, peak: float) -> None:
         assert self.trainer.output is not None

@@ -2,7 +2,7 @@
 
 import math
 import signal
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -18,47 +18,32 @@ from transformers import (
     TrainingArguments,
     get_scheduler,
 )
-from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerControl, TrainerState
+from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import IntervalStrategy
 
-from finetuning.checkpoints import is_complete, last_complete
-from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning import shortcuts
+from finetuning.arguments.trainer import SFTArguments
+from finetuning.collator import PaddedCollator
 from finetuning.data import Splits
-from finetuning.embedding import add_embedding_gradient_in_place
 from finetuning.errors import TRAINING, Interrupted, UserError
-from finetuning.frozen import FrozenWeightsInBf16
 from finetuning.interrupt import GracefulInterrupt, resume_command, uninterrupted
-from finetuning.output_dir import OutputDir
-from finetuning.packing import enable_packing
-from finetuning.precision import PlainAutocast, remove_autocast
+from finetuning.output.checkpoints import is_complete, last_complete
+from finetuning.output.directory import OutputDir
+from finetuning.shortcuts.micro_batches import MicroBatchTrainer
 from finetuning.terminal import progress_delay, say, stage
-from finetuning.threads import RowTrainer, rows_per_step
-from finetuning.trainer_arguments import SFTArguments
 
 
 class Progress(ProgressCallback):
     """进度条的末尾显示损失；自带的版本每次都在进度条之间打印一行字典。"""
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
         if self.training_bar is not None and logs and "loss" in logs:
             self.training_bar.set_postfix_str(f"loss={float(logs['loss']):.3f}")
 
     def on_prediction_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        eval_dataloader: Any = None,
-        **kwargs: Any,
+        self, args: Any, state: TrainerState, control: Any, eval_dataloader: Any = None, **kwargs: Any
     ) -> None:
         """验证只要一两秒时，不另画一条进度条；久了才画。"""
         if state.is_world_process_zero and hasattr(eval_dataloader, "__len__"):
@@ -74,23 +59,48 @@ class Progress(ProgressCallback):
 class Printer(PrinterCallback):
     """没有进度条时（``--disable_tqdm true``），每次一行日志；与自带的版本不同的是，读的人走了也不停下。"""
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
         say(str({name: value for name, value in (logs or {}).items() if name != "total_flos"}))
 
 
-class CheckedTrainer(RowTrainer):
-    """损失不是有限的数就停下；检查点由 :class:`finetuning.checkpoints.CheckpointWriter` 看着写。"""
+class OwnForward(TrainerCallback):
+    """拆掉 accelerate 给 ``model.forward`` 加的包装：autocast 由 :class:`CheckedTrainer` 自己打开。
+
+    那层包装除了 autocast，还把模型输出的每个张量转回 fp32。训练只用损失，损失本来就是 fp32；转出来的 logits 没有人看，
+    却是一步里最大的张量之一，而且造在内存最紧的时候（前向刚完，反向还没有开始）。
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+        self.forward = vars(model).get("forward")
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """见 :class:`transformers.TrainerCallback`；accelerate 已经包装好模型。"""
+        vars(self.model).pop("forward", None)
+        vars(self.model).pop("_original_forward", None)
+        if self.forward is not None:
+            vars(self.model)["forward"] = self.forward
+
+
+class CheckedTrainer(MicroBatchTrainer):
+    """损失不是有限的数就停下；检查点由 :class:`finetuning.output.checkpoints.CheckpointWriter` 看着写。"""
 
     output: OutputDir | None = None
     sizes_before: dict[str, tuple[float, float]]
+
+    @property
+    def sharded(self) -> bool:
+        """权重切分在几张卡上（FSDP、DeepSpeed）：它们自己管精度和检查。"""
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def compute_loss_context_manager(self) -> ExitStack:
+        """见 :class:`transformers.Trainer`；自动混合精度在这里打开，见 :class:`OwnForward`。"""
+        stack = super().compute_loss_context_manager()
+        dtype = cast(SFTArguments, self.args).autocast
+        if dtype is not None and not self.sharded:
+            stack.enter_context(torch.autocast(self.args.device.type, dtype))
+        return stack
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """见 :class:`transformers.Trainer`。它遇到 NaN 只在日志里换成以前的平均，训练照旧。"""
@@ -142,7 +152,7 @@ class CheckedTrainer(RowTrainer):
 
     def parameter_sizes(self) -> dict[str, tuple[float, float]]:
         """每个要训练的参数的和与长度：变了没有，坏了没有，一看就知道。切分到几张卡上的（FSDP、DeepSpeed）不看。"""
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+        if self.sharded:
             return {}
         parameters = cast(torch.nn.Module, self.model).named_parameters()
         trained = {name: parameter.detach() for name, parameter in parameters if parameter.requires_grad}
@@ -160,7 +170,9 @@ class CausalLabelSmoother(LabelSmoother):
     transformers 自己的版本总错一位，而且只认得名单里的模型类，名单外的就不错位。
     """
 
-    packed = False
+    def __init__(self, epsilon: float, packed: bool):
+        super().__init__(epsilon)
+        self.packed = packed
 
     def __call__(
         self, model_output: Any, labels: Any, shift_labels: bool = False, num_items_in_batch: Any = None
@@ -170,7 +182,12 @@ class CausalLabelSmoother(LabelSmoother):
 
 
 class _AlreadyTrained(Exception):
-    """检查点已经是最后一步。"""
+    """检查点已经是最后一步。
+
+    用异常，是因为 Trainer 没有“一步也不走”的办法；它在 on_train_begin 里抛出，后面的回调就不再调用，
+    所以 :class:`OwnForward` 排在它的前面（模型恢复原样），
+    :class:`finetuning.shortcuts.frozen.FrozenWeightsInBf16` 排在后面（没有换，就不必换回来）。
+    """
 
 
 class StopBeforeExtraStep(TrainerCallback):
@@ -179,9 +196,7 @@ class StopBeforeExtraStep(TrainerCallback):
     这一步若不在一轮的末尾（``--max_steps``，或 1.5 轮），transformers 5.23 的 Trainer 会先走一步再看该不该停。
     """
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`；检查点已经读入，还没有走第一步。"""
         state.compute_steps(args, state.max_steps)  # 隔几步保存、检验、记录，照这一次的，不照检查点里的
         if state.global_step >= state.max_steps:
@@ -198,8 +213,7 @@ def build_trainer(
 ) -> CheckedTrainer:
     """组装 Trainer，把模型移到训练用的设备上。
 
-    优化器、学习率、日志、多卡都是 Trainer 的；我们给批次的拼法（collator）、逐段的注意力、线程的分工，
-    并且看着检查点写完整。
+    优化器、学习率、日志、多卡都是 Trainer 的；我们看着损失和检查点，并且装上省时间、省内存的捷径。
 
     Args:
         output: 输出目录；None 是不存检查点的短训练（测量用）。
@@ -219,31 +233,18 @@ def build_trainer(
         eval_dataset=data.validation,
         processing_class=tokenizer,
         data_collator=PaddedCollator(tokenizer.pad_token_id),
-        callbacks=[GracefulInterrupt(), StopBeforeExtraStep()],
+        callbacks=[GracefulInterrupt()],
     )
     trainer.output = output
-    shards_weights = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    if args.autocast is not None and not shards_weights:
-        trainer.add_callback(PlainAutocast(args.autocast))
-        if args.bf16 and isinstance(model, PeftModel):
-            trainer.add_callback(FrozenWeightsInBf16())
+    if args.autocast is not None and not trainer.sharded:
+        trainer.add_callback(OwnForward(model))
+    trainer.add_callback(StopBeforeExtraStep())
+    chosen = shortcuts.apply(model, trainer, shortcuts.Setting.of(args, padding_free, trainer.sharded))
     for original, ours in ((ProgressCallback, Progress), (PrinterCallback, Printer)):
         if trainer.pop_callback(original):
             trainer.add_callback(ours)
-    if padding_free:
-        # NEFTune 的噪声按一行的长度缩小，而免填充的一行有好几段那么长。
-        noise = "NEFTune 的噪声按每段的长度来定" if args.neftune_noise_alpha is not None else None
-        problem = noise or enable_packing(model, args.autocast)
-        if problem is None:
-            trainer.data_collator = PackedCollator()
-            trainer.rows = rows_per_step(model, args)
-        else:
-            say(f"不能用免填充的批次（{problem}），改用普通的填充批次：结果相同，只是慢一些。")
     if trainer.label_smoother is not None:
-        trainer.label_smoother = CausalLabelSmoother(epsilon=args.label_smoothing_factor)
-        trainer.label_smoother.packed = isinstance(trainer.data_collator, PackedCollator)
-    if args.device.type == "cpu" and args.world_size == 1 and trainer.rows == 1 and not shards_weights:
-        add_embedding_gradient_in_place(model)
+        trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
     return trainer
 
@@ -329,7 +330,6 @@ def train(trainer: CheckedTrainer) -> float:
         )
     if interrupt.received is not None:
         say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
-    remove_autocast(cast(PreTrainedModel, trainer.model))  # 没有走一步的，PlainAutocast 还来不及拆
     return clock.seconds
 
 

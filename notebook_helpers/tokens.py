@@ -8,10 +8,10 @@ from IPython.display import HTML
 from transformers import PreTrainedTokenizerBase
 
 from finetuning.chatml import ChatML
+from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from notebook_helpers.html import ROLE_STYLES, chip, note
 
-IGNORE_INDEX = -100
 _TRAINED = ROLE_STYLES["assistant"] + ";font-weight:bold;text-decoration:underline"
 _MASKED = "border:1px dashed rgba(128,128,128,.7);opacity:.75"
 

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from finetuning.terminal import say
-from self_check.exercise import Exercise, load_exercise
-from self_check.rendering import fold, render, render_json
+from self_check import worker
+from self_check.exercise import Exercise
+from self_check.rendering import render, render_json
 from self_check.report import Report
 from self_check.runner import run_suite
 from self_check.sandbox import SetupError, debugger_attached
 from self_check.supervisor import check_file
+from self_check.text import fold
+from self_check.todos import load_exercise
 
 _HELP = """\
 检查你写的代码，说出错在哪里。
@@ -34,10 +37,10 @@ _HINT_STATE = Path(__file__).parents[1] / ".self_check_cache" / "hints.json"
 _POLL_SECONDS = 0.3
 
 
-def check(exercise: Exercise, subject: Any) -> bool:
+def check(todo: str, subject: Any) -> bool:
     """做完检查并打印报告；notebook 用。"""
-    report = run_suite(exercise, subject)
-    print(render(exercise, report, color=_use_color()))
+    report = run_suite(load_exercise(todo), subject)
+    print(render(load_exercise(todo), report, color=_use_color()))
     return report.passed
 
 
@@ -79,9 +82,7 @@ def run(todo: str, path: Path) -> NoReturn:
 
 def _check_here(todo: str, path: Path) -> Report:
     """正在调试（例如 VS Code 里按 F5）：就在这个进程里检查，断点才停得下来。"""
-    from self_check.worker import check as check_in_this_process
-
-    return check_in_this_process(load_exercise(todo), path.resolve())
+    return worker.check(load_exercise(todo), path.resolve())
 
 
 def _parse(arguments: Sequence[str]) -> str | None:

@@ -42,11 +42,11 @@ def _names(tree: ast.Module) -> Iterator[str]:
 def _uses_the_checker(tree: ast.Module) -> bool:
     """用到了 ``self_check`` 里给定的代码以外的东西。"""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import) and any(alias.name.startswith("self_check.") for alias in node.names):
-            return True
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "self_check":
-            return True
-        is_attribute = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-        if is_attribute and node.value.id == "self_check" and node.attr not in _GIVEN:  # type: ignore[attr-defined]
-            return True
+        match node:
+            case ast.Import() if any(alias.name.startswith("self_check.") for alias in node.names):
+                return True
+            case ast.ImportFrom() if (node.module or "").split(".")[0] == "self_check":
+                return True
+            case ast.Attribute(value=ast.Name(id="self_check")) if node.attr not in _GIVEN:
+                return True
     return False

@@ -6,7 +6,7 @@ from typing import Any
 
 from self_check.report import Diagnosis
 
-# 一项检查：拿到 Exercise.prepare 的结果，没有错就返回 None。学习者的代码抛出的异常不用管，由 runner 解释。
+# 一项检查：拿到 Exercise.prepare 的结果，没有错就返回 None。学习者的代码抛出的异常不用管，由 explain 解释。
 Check = Callable[[Any], Diagnosis | None]
 
 
@@ -35,14 +35,3 @@ class Exercise:
     learnt: str
     next_steps: tuple[str, ...]
     imports: tuple[str, ...] = ()
-
-
-def load_exercise(todo: str) -> Exercise:
-    """``"data"`` 或 ``"lora"`` → 练习。"""
-    if todo == "data":
-        from self_check.data import DATA
-
-        return DATA
-    from self_check.lora import LORA
-
-    return LORA

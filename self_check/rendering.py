@@ -6,6 +6,7 @@ import textwrap
 
 from self_check.exercise import Exercise
 from self_check.report import Diagnosis, Report
+from self_check.text import fold
 
 _ANSI = re.compile(r"\033\[\d*m")
 _PRINTED_LINES = 12
@@ -81,20 +82,3 @@ def _printed(text: str) -> str:
     lines = text.rstrip().splitlines()
     more = f"\n  ……还有 {len(lines) - _PRINTED_LINES} 行" if len(lines) > _PRINTED_LINES else ""
     return "你的代码打印了：\n" + textwrap.indent("\n".join(lines[:_PRINTED_LINES]), "  ") + more
-
-
-def fold(text: str, width: int = 37) -> str:
-    """一段话折成每行大约 74 列（37 个汉字）；在标点后面折，原有的换行保留。"""
-    return "\n".join("\n".join(_fold_line(line, width * 2)) for line in text.splitlines())
-
-
-def _fold_line(line: str, width: int) -> list[str]:
-    from self_check.tokens import display_width
-
-    rows, row = [], ""
-    for piece in re.findall(r"[（“]?[\x21-\x7e]+|[（“]?.", line):  # 英文单词和代码不拆开，左括号不放在行尾
-        if row and display_width(row + piece) > width and piece not in "，。；：、！？）”":
-            rows.append(row.rstrip())
-            row = ""
-        row += piece if row or piece != " " else ""
-    return [*rows, row]

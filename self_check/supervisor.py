@@ -10,10 +10,12 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from self_check.exercise import load_exercise
+from self_check.location import look_at
 from self_check.report import Diagnosis, Report
-from self_check.runner import failed_before_checking, look_at
-from self_check.sandbox import SetupError, cleaned
+from self_check.runner import failed_before_checking
+from self_check.sandbox import SetupError
+from self_check.text import cleaned
+from self_check.todos import load_exercise
 from self_check.worker import CALLED, RESULT, STUCK
 
 _SECONDS = 180  # 装入 torch 可能要十几秒；检查自己的时限短得多

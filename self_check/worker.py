@@ -15,16 +15,19 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any, NoReturn
 
-import self_check
 from self_check import sandbox
 from self_check.delegation import delegates
-from self_check.exercise import Exercise, load_exercise
+from self_check.exercise import Exercise
+from self_check.explain import explain_error
 from self_check.report import Report
-from self_check.runner import failed_before_checking, look_at, run_suite
-from self_check.sandbox import ExitedAtOnce, SetupError, diagnose_error, run_limited
+from self_check.runner import failed_before_checking, run_suite
+from self_check.sandbox import ExitedAtOnce, SetupError, run_limited
+from self_check.todos import load_exercise
+
+being_checked = False  # 这个进程正在装入一个练习文件，要检查它；文件末尾的 self_check.main 因此什么也不做
 
 RESULT, CALLED, STUCK = "result.json", "called.txt", "stuck.txt"
 # 解释器锁这么久没有放开，就是卡住了。装入文件时也许要导入很大的库，磁盘又慢，所以宽一些。
@@ -64,7 +67,8 @@ def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda
     Args:
         wind: 给看门狗上弦：往后这么多秒没有动静就算卡住。
     """
-    self_check._being_checked = True
+    global being_checked
+    being_checked = True
     module = ModuleType("__main__")
     module.__file__ = str(path)
     sys.modules["__main__"] = module
@@ -72,8 +76,7 @@ def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda
     wind(_LOADING_SECONDS)
     outcome = run_limited(partial(_execute, module, path), str(path))
     if outcome.error is not None:
-        called = f"装入 {path.name}"
-        diagnosis = diagnose_error(outcome.error, str(path), called, look_at(str(path)))
+        diagnosis = explain_error(outcome.error, str(path), f"装入 {path.name}")
         return failed_before_checking(exercise, diagnosis, outcome.printed)
     wind(_STUCK_SECONDS)
     sandbox.on_tick.append(lambda: wind(_STUCK_SECONDS))
@@ -124,11 +127,9 @@ def _watchdog(stuck: Any, exit_now: Callable[[int], NoReturn]) -> Callable[[floa
 def _where_every_thread_is() -> str:
     """各个线程的调用栈，写法与 ``faulthandler`` 的相同。"""
     lines = []
-    for frame in list(sys._current_frames().values()):
-        walked: FrameType | None = frame
-        while walked is not None:
-            lines.append(f'  File "{walked.f_code.co_filename}", line {walked.f_lineno} in {walked.f_code.co_name}\n')
-            walked = walked.f_back
+    for innermost in list(sys._current_frames().values()):
+        for frame in sandbox.frames_from(innermost):
+            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}\n')
     return "".join(lines)
 
 

@@ -11,7 +11,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +37,7 @@ def continue_texts(
     for start in range(0, len(order), _BATCH_SIZE):
         indices = order[start : start + _BATCH_SIZE]
         batch = tokenizer([texts[i] for i in indices], padding=True, padding_side="left", return_tensors="pt")
-        output = model.generate(  # type: ignore[operator]
+        output = cast(Any, model).generate(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=config
         )
         for index, token_ids in zip(indices, output[:, batch["input_ids"].shape[1] :], strict=True):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # 参考答案里方法的第一行。
-FIRST_LINE = "        segments: list[tuple[list[int], bool]] = []  # (一段 id, 要不要学)\n"
+FIRST_LINE = "        input_ids: list[int] = []\n"
 STUB = "        raise NotImplementedError\n"
 SOLUTION = (ROOT / "data_solution.py").read_text(encoding="utf-8")
 assert FIRST_LINE in SOLUTION
@@ -27,7 +27,7 @@ NOTHING_MASKED = """\
 def make_desk(folder):
     shutil.copytree(ROOT / "self_check", folder / "self_check", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "finetuning").mkdir()
-    for name in ("__init__", "chatml", "conversations", "disk_list", "errors", "reading", "terminal"):
+    for name in ("__init__", "chatml", "conversations", "errors", "reading", "store", "terminal"):
         shutil.copy(ROOT / "finetuning" / f"{name}.py", folder / "finetuning")
     (folder / "base_model").mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

@@ -55,8 +55,8 @@ def _around(owner: Any, name: str, before: Callable[..., None], after: Callable[
 def die_in(phase: str, count: int) -> None:
     """``training``：第 ``count`` 步之前；其余的：进了这个阶段以后，第 ``count`` 次改动文件系统之前。"""
     from finetuning import report, training
-    from finetuning.checkpoints import CheckpointWriter
-    from finetuning.output_dir import OutputDir
+    from finetuning.output.checkpoints import CheckpointWriter
+    from finetuning.output.directory import OutputDir
 
     if phase == "training":
         steps = iter(range(count))

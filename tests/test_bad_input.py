@@ -24,11 +24,12 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from toy_models import save_toy, toy_model, toy_tokenizer
 
+from finetuning.adapter import load_for_chat
 from finetuning.arguments import parse_arguments
 from finetuning.chatml import CHAT_TEMPLATE
 from finetuning.errors import run_main
-from finetuning.model import load_for_chat, load_model
-from finetuning.output_dir import OutputDir
+from finetuning.model import load_model
+from finetuning.output.directory import OutputDir
 from finetuning.quiet import quiet_libraries
 from finetuning.reading import load_conversations
 from train_lora_solution import DEFAULTS, AdapterArguments

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import compare_methods
 import train_lora_solution
 import train_sft_solution
-from finetuning.comparison import Row, plot, to_markdown
+from finetuning.compare.table import Row, plot, to_markdown
 from finetuning.errors import run_main
 
 ROOT = Path(__file__).parents[1]

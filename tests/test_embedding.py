@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
 
 from finetuning.collator import PackedCollator
-from finetuning.embedding import add_embedding_gradient_in_place
+from finetuning.shortcuts.embedding import add_embedding_gradient_in_place, is_tied_and_trained
 
 EXAMPLES = [
     {"input_ids": [3, 9, 3, 7, 5], "labels": [-100, -100, 3, 7, 5]},
@@ -19,7 +19,6 @@ def gradients(in_place, batches=1, checkpointing=False, **shape):
     model = toy_model(**shape).train()
     if in_place:
         add_embedding_gradient_in_place(model)
-        assert model.get_input_embeddings()._forward_hooks
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for number in range(batches):
@@ -79,9 +78,11 @@ def test_no_second_matrix():
     ],
 )
 def test_left_alone(model):
-    model = model()
-    add_embedding_gradient_in_place(model)
-    assert not model.get_input_embeddings()._forward_hooks
+    assert not is_tied_and_trained(model())
+
+
+def test_the_others_are_not():
+    assert is_tied_and_trained(toy_model())
 
 
 def test_inference_is_untouched():

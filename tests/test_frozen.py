@@ -6,10 +6,10 @@ from peft import LoraConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
 from transformers import set_seed
 
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.data import Splits
-from finetuning.frozen import FrozenWeightsInBf16, lossless_linears
-from finetuning.trainer_arguments import SFTArguments
+from finetuning.shortcuts.frozen import FrozenWeightsInBf16, lossless_linears
 from finetuning.training import build_trainer
 
 EXAMPLES = [

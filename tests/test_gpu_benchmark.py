@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from benchmarks import gpu, gpu_parts
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.device import fastest_dtype
-from finetuning.trainer_arguments import SFTArguments
 
 
 @pytest.mark.parametrize("part", ["equality", "fp16", "memory", "loss_chunks"])
@@ -23,7 +23,7 @@ def test_each_part_runs_and_finds_nothing_wrong(part):
 
 def test_a_wrong_attention_is_found(monkeypatch):
     """把每段的边界丢掉一个，两段就互相看见。"""
-    from finetuning import attention
+    from finetuning.shortcuts import attention
 
     original = attention.per_document_attention
 
@@ -79,7 +79,7 @@ def test_the_precision_follows_the_compute_capability(monkeypatch, capability, d
 
 
 def test_fp16_is_the_default_where_it_is_fastest(monkeypatch, tmp_path):
-    from finetuning import trainer_arguments
+    from finetuning.arguments import trainer as trainer_arguments
 
     monkeypatch.setattr(trainer_arguments, "fastest_dtype", lambda use_cpu: torch.float16)
     args = SFTArguments(output_dir=str(tmp_path))

@@ -3,18 +3,31 @@
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from toy_models import toy_model
+from toy_models import toy_model, toy_tokenizer
 
-from finetuning import loss as loss_module
-from finetuning.loss import chunked_causal_lm_loss
-from finetuning.packing import enable_packing
+from finetuning.arguments.trainer import SFTArguments
+from finetuning.data import Splits
+from finetuning.shortcuts import loss as loss_module
+from finetuning.shortcuts.loss import chunked_causal_lm_loss
+from finetuning.training import build_trainer
 
 VOCAB = 37
 
 
 @pytest.fixture(params=[VOCAB, 4 * VOCAB + 5, 1], ids=["one row at a time", "four rows", "less than a row"])
 def small_chunks(request, monkeypatch):
+    """logits 再少也分块来算；测试完，看 softmax 一次真的只有那么几行。"""
     monkeypatch.setattr(loss_module, "chunk_size", lambda device: request.param)
+    rows = []
+    softmax = torch.Tensor.softmax
+
+    def counted(self, *args):
+        rows.append(len(self))
+        return softmax(self, *args)
+
+    monkeypatch.setattr(torch.Tensor, "softmax", counted)
+    yield
+    assert max(rows) == max(1, request.param // VOCAB)
 
 
 def example(dtype=torch.float32):
@@ -69,10 +82,20 @@ def test_logits_needed_again_are_an_error_not_a_wrong_gradient(small_chunks):
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
-def test_packed_models_use_it(small_chunks, monkeypatch, family):
-    """装上以后，真的模型训练时走的是这里。"""
+def test_training_uses_it(monkeypatch, tmp_path, family):
+    """装上以后，真的训练时，每一步走的是这里。"""
     calls = []
     original = loss_module._ChunkedCrossEntropy.apply
     monkeypatch.setattr(loss_module._ChunkedCrossEntropy, "apply", lambda *args: calls.append(1) or original(*args))
-    assert enable_packing(toy_model(family)) is None
-    assert calls
+    monkeypatch.setattr(loss_module, "chunk_size", lambda device: 1)
+    args = SFTArguments(
+        output_dir=str(tmp_path), max_steps=3, per_device_train_batch_size=1, use_cpu=True, save_strategy="no",
+        eval_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    examples = [{"input_ids": [1, 2, 3, 4], "labels": [-100, 2, 3, 4]}] * 3
+    trainer = build_trainer(
+        toy_model(family), toy_tokenizer(), Splits(examples, None, examples, [], False), args, padding_free=True
+    )
+    calls.clear()
+    trainer.train()
+    assert len(calls) == 3

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from toy_models import toy_model
 from transformers import AutoModelForCausalLM
 
-from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import PackedCollator
+from finetuning.shortcuts.attention import PER_DOCUMENT
 
 ROOT = Path(__file__).parents[1]
 STEPS = 6

@@ -17,12 +17,13 @@ import chat
 import train_lora_solution
 from data_solution import SFTDataset
 from finetuning import report, training
+from finetuning.adapter import load_for_chat
 from finetuning.arguments import parse_arguments
 from finetuning.chatml import encode_prompt
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.errors import UserError
 from finetuning.evaluate import generate_answers
-from finetuning.model import load_for_chat, load_model
+from finetuning.model import load_model
 from finetuning.reading import load_conversations
 from finetuning.terminal import printable
 

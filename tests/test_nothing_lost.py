@@ -32,9 +32,9 @@ from toy_models import save_toy
 import train_sft_solution
 from finetuning import terminal
 from finetuning.arguments import parse_arguments
-from finetuning.checkpoints import is_complete, last_complete, list_checkpoints
 from finetuning.errors import UserError, run_main
-from finetuning.output_dir import OutputDir
+from finetuning.output.checkpoints import is_complete, last_complete, list_checkpoints
+from finetuning.output.directory import OutputDir
 from finetuning.terminal import stage
 
 ROOT = Path(__file__).parents[1]

@@ -22,10 +22,10 @@ from test_training_run import write
 from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetuning.checkpoints import is_complete
-from finetuning.claim import acquire, finish_publishing, leave, move_into_place
+from finetuning.adapter import load_for_chat
 from finetuning.errors import UserError
-from finetuning.model import load_for_chat
+from finetuning.output.checkpoints import is_complete
+from finetuning.output.claim import acquire, finish_publishing, leave, move_into_place
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["--max_steps", "2"]

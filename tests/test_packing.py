@@ -7,10 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
 
-from finetuning import attention as attention_module
-from finetuning.attention import PER_DOCUMENT
 from finetuning.collator import PackedCollator, PaddedCollator
-from finetuning.packing import enable_packing
+from finetuning.shortcuts import attention as attention_module
+from finetuning.shortcuts.attention import PER_DOCUMENT
+from finetuning.shortcuts.packing import enable_packing
 
 # 长短不一；开头不学；中间断开（多轮）；最后一个 token 学或不学；第一个 token 带标签（错位后不该有人预测它）。
 EXAMPLES = [

@@ -13,7 +13,8 @@ from toy_models import toy_model
 from transformers import Qwen3Config
 
 from finetuning.errors import UserError
-from finetuning.memory import GIB, METHODS, MemoryPlan, load_config, plan
+from finetuning.plan.memory import GIB, METHODS, MemoryPlan, load_config, plan
+from finetuning.shortcuts import Shortcuts
 
 ROOT = Path(__file__).parents[1]
 QWEN3_06B = {
@@ -99,7 +100,8 @@ def test_what_saves_memory_and_what_costs():
 
 def test_the_cards_leave_a_reserve():
     def cards(total):
-        return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0).cards
+        nothing = Shortcuts(False, None, 1, False, False, False)
+        return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0, nothing).cards
 
     assert cards(0) == [8, 12, 16, 24, 48, 80]
     assert cards(21 * GIB)[0] == 48  # 23.1 + 1 > 24

@@ -1,17 +1,18 @@
 """bf16 自动混合精度：训练中 logits 留在 bf16，学到的与 accelerate 的包装一位不差；训练后恢复原样。"""
 
+import inspect
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
-from transformers import TrainerCallback, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 
 from finetuning.arguments import DataArguments, ModelArguments
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.data import Splits
-from finetuning.output_dir import OutputDir
-from finetuning.precision import PlainAutocast
-from finetuning.trainer_arguments import SFTArguments
-from finetuning.training import build_trainer, train
+from finetuning.output.directory import OutputDir
+from finetuning.training import CheckedTrainer, OwnForward, build_trainer, train
 
 EXAMPLES = [
     {"input_ids": [(7 * number + step) % 40 for step in range(size)], "labels": [-100] * 2 + [5] * (size - 2)}
@@ -38,7 +39,7 @@ def train_in(tmp_path, model, **changes):
         train(trainer_for(model, args, output=output))
 
 
-def trained(tmp_path, lora, padding_free, keep):
+def trained(monkeypatch, tmp_path, lora, padding_free, keep):
     """训练三轮，记下每一次前向传播的 logits 的精度。"""
     set_seed(0)
     model = toy_model()
@@ -46,7 +47,8 @@ def trained(tmp_path, lora, padding_free, keep):
         model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
     trainer = trainer_for(model, arguments(tmp_path), padding_free)
     if not keep:
-        assert trainer.pop_callback(PlainAutocast) is not None
+        assert trainer.pop_callback(OwnForward) is not None
+        monkeypatch.setattr(CheckedTrainer, "compute_loss_context_manager", Trainer.compute_loss_context_manager)
     dtypes = []
 
     class Watch(TrainerCallback):
@@ -61,9 +63,9 @@ def trained(tmp_path, lora, padding_free, keep):
 
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("padding_free", [True, False], ids=["packed", "padded"])
-def test_bit_for_bit_the_same_without_fp32_logits(tmp_path, lora, padding_free):
-    _, losses, dtypes, weights = trained(tmp_path / "ours", lora, padding_free, keep=True)
-    _, expected_losses, plain, expected = trained(tmp_path / "plain", lora, padding_free, keep=False)
+def test_bit_for_bit_the_same_without_fp32_logits(monkeypatch, tmp_path, lora, padding_free):
+    _, losses, dtypes, weights = trained(monkeypatch, tmp_path / "ours", lora, padding_free, keep=True)
+    _, expected_losses, plain, expected = trained(monkeypatch, tmp_path / "plain", lora, padding_free, keep=False)
     assert dtypes == {torch.bfloat16}
     assert plain == {torch.float32}
     assert losses == expected_losses
@@ -85,3 +87,25 @@ def test_afterwards_the_model_computes_in_its_own_precision(tmp_path, again):
     model.eval().set_attn_implementation("sdpa")
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, fresh.eval()(ids).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the class's forward", "a forward of its own"])
+def test_forward_is_the_model_s_again_while_training_and_afterwards(tmp_path, own):
+    """模型的 forward 上原来有什么，就还是什么：autocast 不包在它外面，它自己的装饰器也不掉。"""
+    model = toy_model()
+    if own:
+        inner = model.forward
+        model.forward = lambda *args, **kwargs: inner(*args, **kwargs)
+        model.forward.__signature__ = inspect.signature(inner)
+    expected = model.forward
+    trainer = trainer_for(model, arguments(tmp_path))
+    seen = []
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, *args, **kwargs):
+            seen.append(model.forward)
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert seen
+    assert all(forward == expected for forward in [*seen, model.forward])

@@ -17,13 +17,14 @@ import data_exercise
 import data_solution
 import self_check
 from self_check import sandbox
-from self_check.data import DATA
-from self_check.data_cases import PLAIN, SPECIAL, Case
-from self_check.data_checks import TRIAL_CHECKS, build_checks
-from self_check.data_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
+from self_check.data.cases import Case
+from self_check.data.checks import TRIAL_CHECKS, build_checks
+from self_check.data.conversations import PLAIN, SPECIAL
+from self_check.data.exercise import DATA
+from self_check.data.named_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
 from self_check.rendering import render
 from self_check.runner import run_suite
-from self_check.tokens import display_width
+from self_check.text import display_width
 
 ROOT = Path(__file__).parents[1]
 SLUGS = {
@@ -255,13 +256,12 @@ def test_expected_tokens_agree_with_the_chat_template(build, conversation):
     named = build()
     light = named.build()
     real = PreTrainedTokenizerFast(
-        tokenizer_object=light.backend_tokenizer, chat_template=named.chat_template, **dict(named.special_tokens)
+        tokenizer_object=light.backend_tokenizer, chat_template=light.chat_template, **named.special_tokens
     )
     expected = real.apply_chat_template(conversation, return_assistant_tokens_mask=True)
-    tokens = Case(named, conversation).tokens
-    bos = list(named.bos)
-    assert bos + [token.id for token in tokens] == expected["input_ids"]
-    assert [0] * len(bos) + [int(token.trained) for token in tokens] == expected["assistant_masks"]
+    case = Case(named, conversation)
+    assert named.bos + case.ids == expected["input_ids"]
+    assert [0] * len(named.bos) + [int(token.trained) for token in case.tokens] == expected["assistant_masks"]
 
 
 # 练习文件

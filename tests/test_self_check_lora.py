@@ -18,11 +18,11 @@ from zoo.lora_wrong import WRONG
 import lora_exercise
 import lora_solution
 import self_check
-from self_check.lora import LORA
-from self_check.lora_messages import EXPLANATIONS
+from self_check.lora.exercise import LORA
+from self_check.lora.messages import EXPLANATIONS
 from self_check.rendering import render_diagnosis
 from self_check.runner import run_suite
-from self_check.tokens import display_width
+from self_check.text import display_width
 
 ROOT = Path(__file__).parents[1]
 

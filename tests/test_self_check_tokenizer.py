@@ -3,7 +3,7 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from self_check.data_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
+from self_check.data.named_tokenizers import base_tokenizer, byte_tokenizer, word_tokenizer
 
 TEXT = "今天天气 sunny，\n<|im_end|>🙂"
 CONVERSATION = [
@@ -83,8 +83,8 @@ def tokenizers(request):
     light = named.build()
     real = PreTrainedTokenizerFast(
         tokenizer_object=named.build().backend_tokenizer,
-        chat_template=named.chat_template,
-        **dict(named.special_tokens),
+        chat_template=light.chat_template,
+        **named.special_tokens,
     )
     return light, real
 

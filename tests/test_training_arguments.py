@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finetuning.arguments import TrainingDefaults, parse_arguments
+from finetuning.arguments import parse_arguments
+from finetuning.arguments.options import TrainingDefaults
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_sft_solution.py", "train_lora_solution.py"]

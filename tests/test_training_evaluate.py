@@ -5,11 +5,11 @@ import torch
 from toy_models import toy_model, toy_tokenizer
 
 from data_solution import SFTDataset
-from finetuning.attention import PER_DOCUMENT
 from finetuning.chatml import encode_prompt
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
 from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
+from finetuning.shortcuts.attention import PER_DOCUMENT
 
 QUESTIONS = ["你好", "今天天气怎么样？", "猫喜欢什么？", "法国", "法国的首都是巴黎吗？请回答。", "鱼"]
 ANSWERS = ["好", "今天天气晴朗。", "猫喜欢鱼。", "首都是巴黎，不是别的地方。", "是", "你好，我是小助手。"]

@@ -16,12 +16,13 @@ from toy_models import save_toy, toy_tokenizer
 from transformers import AutoModelForCausalLM, set_seed
 
 from data_solution import SFTDataset
+from finetuning.adapter import embedding_rows
 from finetuning.arguments import DataArguments, parse_arguments
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import load_splits
 from finetuning.errors import UserError
-from finetuning.model import embedding_rows, load_model
-from finetuning.output_dir import OutputDir
+from finetuning.model import load_model
+from finetuning.output.directory import OutputDir
 from finetuning.training import build_trainer, train
 
 ROOT = Path(__file__).parents[1]

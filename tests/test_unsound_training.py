@@ -19,7 +19,7 @@ from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, TrainingArguments
 
 from finetuning.arguments import parse_arguments
-from finetuning.trainer_flags import CHANGES_TRAINING, FREE, REFUSED
+from finetuning.arguments.flags import CHANGES_TRAINING, FREE, REFUSED
 from finetuning.training import planned_steps, train
 
 ROOT = Path(__file__).parents[1]

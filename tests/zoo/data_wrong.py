@@ -1525,7 +1525,7 @@ def return_in_the_loop_body(self, conversation):
 @wrong("wrong_input_ids")
 def a_tokenizer_of_its_own(self, conversation):
     from finetuning.chatml import ChatML
-    from self_check.data_tokenizers import base_tokenizer
+    from self_check.data.named_tokenizers import base_tokenizer
 
     chatml = ChatML(base_tokenizer().build())
     return right(type("Other", (), {"chatml": chatml})(), conversation)
@@ -1533,7 +1533,7 @@ def a_tokenizer_of_its_own(self, conversation):
 
 @wrong("wrong_input_ids")
 def marker_ids_written_down(self, conversation):
-    from self_check.data_tokenizers import base_tokenizer
+    from self_check.data.named_tokenizers import base_tokenizer
 
     start, end = base_tokenizer().id("<|im_start|>"), base_tokenizer().id("<|im_end|>")  # 学习者会直接写数字
     input_ids, labels = [], []

@@ -1,0 +1,149 @@
+"""LoRA 等适配器：读入它和它的基座；哪些层能加 LoRA，新添的标记要训练嵌入的哪几行。"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from finetuning.errors import UserError
+from finetuning.model import ADAPTER_CONFIG, LoadedModel, check_directory, explained, load_model
+from finetuning.output.claim import finish_publishing
+from finetuning.output.fingerprint import adapter_base, model_digest, read_record
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def load_for_chat(name_or_path: str) -> LoadedModel:
+    """读入任何能聊天的东西：:func:`load_model` 认的模型，或适配器连同它的基座。
+
+    Raises:
+        UserError: 同 :func:`load_model`；或者适配器的基座读不到。
+    """
+    if not is_adapter(name_or_path):
+        return load_model(name_or_path)
+    base, tokenizer, _ = load_base_of(name_or_path)
+    return LoadedModel(cast(PreTrainedModel, add_adapter(base, name_or_path)), tokenizer, [])
+
+
+def is_adapter(name_or_path: str) -> bool:
+    """是不是 LoRA 等适配器的目录。上一次的结果只放好了一半的，先放好。"""
+    finish_publishing(Path(name_or_path))
+    return os.path.isfile(Path(name_or_path, ADAPTER_CONFIG))  # noqa: PTH113  太长的名字，Path.is_file 会抛异常
+
+
+def read_adapter_config(adapter: str) -> Any:
+    """适配器的 PEFT 配置。
+
+    Raises:
+        UserError: 目录不完整，或配置坏了。
+    """
+    with explained(adapter):
+        check_directory(Path(adapter), ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
+        return PeftConfig.from_pretrained(adapter)
+
+
+def load_base_of(adapter: str, **options: Any) -> LoadedModel:
+    """读入适配器的基座。
+
+    Args:
+        options: 同 :func:`load_model`。
+
+    Raises:
+        UserError: 适配器的目录不完整；基座读不到，或者已经不是训练时的那一个。
+    """
+    with explained(adapter):
+        check_directory(Path(adapter), ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
+        json.loads(Path(adapter, ADAPTER_CONFIG).read_text("utf-8"))  # 坏了的，由 _explained 来说
+        base_name = adapter_base(Path(adapter))
+        if base_name is None:
+            raise UserError(
+                f"{Path(adapter, ADAPTER_CONFIG)} 里没有写基座（base_model_name_or_path）；"
+                "请补上，或重新训练这个适配器。"
+            )
+        trained_on = read_record(Path(adapter)).get("base", {}).get("sha256")
+        if trained_on and model_digest(base_name) not in (trained_on, None):
+            raise UserError(
+                f"适配器 {adapter} 的基座 {base_name} 的内容变了，已经不是训练时的那一个（例如后来又在那里训练过）；"
+                "请找回原来的基座，或重新训练这个适配器。"
+            )
+        try:
+            return load_model(base_name, **options)
+        except UserError as error:
+            raise UserError(f"适配器 {adapter} 的基座不能用：{error}") from error
+
+
+def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = False) -> PeftModel:
+    """给基座装上存下来的适配器。
+
+    Args:
+        base: 适配器的基座；没有对话标记的，:func:`load_model` 已经添上，它们训练后的嵌入存在适配器里。
+        trainable: 是不是要接着训练它。
+
+    Raises:
+        UserError: 与基座对不上，或读不出来。
+    """
+    base_name = str(base.name_or_path)
+    config = read_adapter_config(name_or_path)
+    with explained(name_or_path):
+        if trainable and config.is_prompt_learning:  # PEFT 读进来的前缀不让训练：新建一个，再把数抄进去
+            config.inference_mode = False
+            model = cast(PeftModel, get_peft_model(base, config))
+            set_peft_model_state_dict(model, load_file(Path(name_or_path, _ADAPTER_WEIGHTS)))
+            return model
+        try:
+            model = PeftModel.from_pretrained(base, name_or_path, is_trainable=trainable)
+            # 名字对不上的，上一句不收也不说（或只警告）；再读一次，看有没有。
+            missing, unexpected = model.load_adapter(name_or_path, "default", is_trainable=trainable)
+        except (RuntimeError, ValueError) as error:  # 形状不同；基座里没有要添 LoRA 的层
+            raise UserError(_other_base(name_or_path, base_name)) from error
+        # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
+        if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
+            raise UserError(_other_base(name_or_path, base_name))
+        return model
+
+
+def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]] | None:
+    """PEFT 的 ``trainable_token_indices``：嵌入矩阵里要训练的行；没有就是 None。
+
+    输出的嵌入（lm_head）若与输入的不是同一个矩阵，它的这几行也要训练，不然模型永远写不出新的 token。
+    """
+    inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    layers = [inputs] if outputs.weight is inputs.weight else [inputs, outputs]
+    names = [
+        name.rsplit(".", 1)[-1] for name, module in model.named_modules() if any(module is layer for layer in layers)
+    ]
+    return dict.fromkeys(names, token_ids) if token_ids else None
+
+
+def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """冻结基座，照 PEFT 的配置添上要训练的参数。
+
+    Raises:
+        UserError: 没有 ``target_modules`` 里的层。
+    """
+    try:
+        return cast(PeftModel, get_peft_model(model, config))
+    except ValueError as error:
+        wanted = " ".join(sorted(cast(LoraConfig, config).target_modules or ()))
+        raise UserError(f"不能给 {wanted} 加 LoRA，可选的层有 {' '.join(lora_layer_names(model))}。") from error
+
+
+def lora_layer_names(model: PreTrainedModel) -> list[str]:
+    """能加 LoRA 的层的名字（末一段），如 ``q_proj``：输出层以外的线性层，与 all-linear 相同。"""
+    names = {
+        name.rsplit(".", 1)[-1]
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | Conv1D)  # GPT-2 的线性层是 Conv1D
+        and layer is not model.get_output_embeddings()
+    }
+    return sorted(names)
+
+
+def _other_base(name_or_path: str, base_name: str) -> str:
+    return f"适配器 {name_or_path} 与基座 {base_name} 对不上：它是为别的基座训练的，或文件不完整；请检查基座的路径。"

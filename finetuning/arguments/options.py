@@ -1,0 +1,89 @@
+"""命令行参数的声明：名字与 transformers.Trainer 一致，说明是中文；不导入 torch。"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+EMBEDDED_TRAIN_FILE = "data/train.jsonl"
+PREFIX_WITHOUT_CHECKPOINTING = "前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它"
+
+
+def option(default: Any, help: str, **argparse_options: Any) -> Any:
+    """一个命令行参数：默认值、说明，和原样交给 ``argparse.add_argument`` 的其他选项。"""
+    return field(default=default, metadata={"help": help, **argparse_options})
+
+
+def switch(help: str) -> Any:
+    """可以不给的开关：不给是 None（由程序决定），``--name`` 是 true，``--name false`` 是 false。"""
+    return option(None, help, nargs="?", const=True)
+
+
+class ByOption(NamedTuple):
+    """随另一个参数而定的默认值：``ByOption("method", {"lora": 4e-3, "prefix": 1e-1})``。"""
+
+    option: str
+    values: Mapping[str, Any]
+
+
+@dataclass
+class ModelArguments:
+    """模型"""
+
+    model_name_or_path: str = option("base_model", "基座模型：本地目录，或 hub 上的名字（如 Qwen/Qwen3-0.6B-Base）")
+    padding_free: bool = option(True, "把一批对话首尾相接成一行，不填充（padding-free）；false：普通的填充批次")
+
+
+@dataclass
+class DataArguments:
+    """数据"""
+
+    train_file: str = option(EMBEDDED_TRAIN_FILE, "训练数据：.jsonl/.json/.parquet 文件，或 hub 数据集 owner/name")
+    validation_file: str | None = option(None, "验证数据：每轮（epoch）之后算一次损失；自带数据默认用 data/dev.jsonl")
+    test_file: str | None = option(
+        None, "检验数据；自带数据默认用 data/test.jsonl，自己的数据默认从训练数据里留出一部分"
+    )
+    max_length: int = option(512, "一段对话最多多少个 token，超出的部分截断")
+    on_bad_rows: Literal["stop", "skip"] = option("stop", "有坏行时：stop 停下并列出；skip 跳过，记入输出目录")
+    exact_match: bool | None = switch("检验时要不要算逐字匹配（exact match）；默认：参考答案都很短时才算")
+    max_test_prompts: int | None = option(None, "逐字匹配最多问多少个问题；默认自带数据 1000，自己的数据 50")
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise ValueError(f"--max_length 至少是 2，实际是 {self.max_length}")
+        if self.max_test_prompts is not None and self.max_test_prompts < 1:
+            raise ValueError(f"--max_test_prompts 至少是 1，实际是 {self.max_test_prompts}")
+        if self.train_file == EMBEDDED_TRAIN_FILE:
+            self.validation_file = self.validation_file or "data/dev.jsonl"
+            self.test_file = self.test_file or "data/test.jsonl"
+            self.max_test_prompts = self.max_test_prompts or 1000
+        self.max_test_prompts = self.max_test_prompts or 50
+
+
+@dataclass
+class TrainingDefaults:
+    """训练"""
+
+    output_dir: str = option("outputs", "结果写到这个目录")
+    learning_rate: float = option(5e-4, "学习率（learning rate）的最大值")
+    num_train_epochs: float = option(1.0, "训练数据看几轮（epoch）")
+    per_device_train_batch_size: int = option(16, "每个设备一步看几段对话")
+    gradient_accumulation_steps: int = option(1, "梯度累积：几步的梯度合成一次更新")
+    gradient_checkpointing: bool | None = switch("梯度检查点：用时间换显存")
+    bf16: bool | None = switch(
+        "用 bf16 自动混合精度（autocast）；默认：硬件支持就用，只支持 fp16 的显卡用 fp16；false 是 fp32"
+    )
+    seed: int = option(42, "随机种子；同样的种子、机器和设置得到同样的结果")
+    resume_from_checkpoint: str | None = option(None, "接着训练：检查点目录，或 true（输出目录里最新的一个）")
+    report_to: str = option("none", "另外把曲线记到哪里，如 tensorboard")
+
+    # 以下不在 --help 里列出
+    # 微调常常只有几百步。Adam 用最近约 1 / (1 - beta2) 步来估计梯度的大小：0.999 是一千步，比整个训练还长。
+    adam_beta2: float = 0.98
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 0.05  # 小于 1 时是占总步数的比例
+    per_device_eval_batch_size: int = 32
+    logging_steps: float = 0.02  # 小于 1 时是占总步数的比例
+    save_strategy: str = "epoch"
+    save_total_limit: int | None = 1
+    eval_strategy: str = "epoch"
+    remove_unused_columns: bool = False  # 批次里的各项都由我们的 collator 给出，没有要去掉的列

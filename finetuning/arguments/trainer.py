@@ -1,0 +1,127 @@
+"""``transformers.TrainingArguments`` 加上本项目的默认值，以及随设备而定的选择。"""
+
+import dataclasses
+import math
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import torch
+from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.training_args import OptimizerNames
+
+from finetuning.arguments.flags import BITSANDBYTES_OPTIMIZERS, REFUSED, TORCH_OPTIMIZERS
+from finetuning.arguments.options import TrainingDefaults
+from finetuning.device import best_device, fastest_dtype, is_ampere_or_newer
+
+_SHORT_RUN = 20
+_OPTIMIZERS = {name.value for name in OptimizerNames}
+
+
+@dataclass
+class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
+    """字段与 ``TrainingArguments`` 完全相同；默认值以 ``TrainingDefaults`` 为先（dataclass 的继承顺序）。"""
+
+    def __post_init__(self) -> None:
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} 至少是 1，实际是 {getattr(self, name)}")
+        # 写成 not … 的样子：NaN 与什么比较都是假。
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"--learning_rate 应该是大于 0 的有限的数，不能是负数，实际是 {self.learning_rate}")
+        if not 0 < self.num_train_epochs < math.inf:
+            raise ValueError(f"--num_train_epochs 应该大于 0，实际是 {self.num_train_epochs}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed 应该在 0 和 {2**32 - 1} 之间，实际是 {self.seed}")
+        if not self.output_dir:
+            raise ValueError("--output_dir 是空的，请写出结果放在哪个目录")
+
+        if not os.fspath(self.output_dir).isprintable():
+            raise ValueError(f"--output_dir 里有不能显示的字符（{self.output_dir!r}），请换一个名字")
+        self._refuse_flags()
+        self._check_numbers()
+        if self.save_strategy == "best" and self.metric_for_best_model is None:
+            self.metric_for_best_model = "loss"
+        if self.metric_for_best_model not in (None, "loss", "eval_loss"):
+            raise ValueError(f"--metric_for_best_model 只有 loss（验证损失）可选，实际是 {self.metric_for_best_model}")
+
+        # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
+        self.use_cpu = self.use_cpu or best_device().type == "cpu"
+        if self.bf16 is None:
+            fastest = None if self.fp16 else fastest_dtype(self.use_cpu)
+            self.bf16 = fastest == torch.bfloat16
+            self.fp16 = self.fp16 or fastest == torch.float16
+        if self.tf32 is None and not self.use_cpu and is_ampere_or_newer():
+            self.tf32 = True
+        # transformers 5.18 起，这个参数叫 activation_checkpointing，旧名会警告；大家熟悉的是旧名。
+        if getattr(self, "activation_checkpointing", False) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
+        super().__post_init__()
+        # 锁页内存（pinned memory）只有 CUDA 用得上，在 MPS 上会警告。
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+        # DDP 默认每步都找一遍没有用到的参数；这里训练的参数每步都用到，找只是白费时间，还会警告。
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """自动混合精度用的类型；None 是不用。"""
+        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """预热（warm-up）多少步：不到 20 步的训练不预热。
+
+        预热的第一步，学习率是 0；transformers 按比例算时向上取整，只有一步的训练就什么也学不到。
+        """
+        if self.warmup_steps < 1 and num_training_steps < _SHORT_RUN:
+            return int(num_training_steps * self.warmup_steps)
+        return super().get_warmup_steps(num_training_steps)
+
+    def _check_numbers(self) -> None:
+        """没有意义的数：transformers 收下了，训练到一半才出错，或者悄悄训练成别的样子。写成 not … 是因为 NaN。"""
+        ranges: dict[str, tuple[float, float, str]] = {
+            "label_smoothing_factor": (0, 1, "0 到 1 之间（不含 1）"),
+            "weight_decay": (0, math.inf, "不小于 0 的有限的数"),
+            "adam_beta1": (0, 1, "0 到 1 之间（不含 1）"),
+            "adam_beta2": (0, 1, "0 到 1 之间（不含 1）"),
+            "adam_epsilon": (math.ulp(0.0), math.inf, "大于 0 的有限的数"),
+            "max_grad_norm": (0, math.inf, "不小于 0 的有限的数"),
+            "neftune_noise_alpha": (0, math.inf, "不小于 0 的有限的数"),
+            "save_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "eval_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "logging_steps": (math.ulp(0.0), math.inf, "大于 0 的数"),
+            "eval_accumulation_steps": (1, math.inf, "不小于 1 的整数"),
+            "dataloader_num_workers": (0, math.inf, "不小于 0 的整数"),
+            "data_seed": (0, 2**32, f"0 到 {2**32 - 1} 之间的整数"),
+        }
+        for name, (low, high, meaning) in ranges.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < high:
+                raise ValueError(f"--{name} 应该是{meaning}，实际是 {value}")
+        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
+            raise ValueError("--dataloader_persistent_workers 要与 --dataloader_num_workers 一起用")
+        wanted = [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
+        missing = set(wanted) - {"none", "all", *get_available_reporting_integrations()}
+        if missing:
+            name = min(missing)
+            raise ValueError(
+                f"--report_to {name} 不能用：没有这个名字，或没有装它的库（uv run --with {name} python …）"
+            )
+
+    def _refuse_flags(self) -> None:
+        """不收的参数：给的不是默认值，就说为什么。"""
+        defaults = {item.name: item for item in dataclasses.fields(TrainingArguments)}
+        for name, reason in REFUSED.items():
+            if getattr(self, name) != defaults[name].default:
+                raise ValueError(f"不支持 --{name}：{reason}")
+        optimizer = getattr(self.optim, "value", self.optim)
+        if optimizer in BITSANDBYTES_OPTIMIZERS and find_spec("bitsandbytes") is None:
+            raise ValueError(
+                f"--optim {optimizer} 要用 bitsandbytes 库，现在没有装；"
+                "请在 uv run 后面加上 --extra qlora，或换 adamw_torch"
+            )
+        if optimizer in _OPTIMIZERS - TORCH_OPTIMIZERS - BITSANDBYTES_OPTIMIZERS:
+            raise ValueError(
+                f"不支持 --optim {optimizer}：没有与这里的训练一起验证过；请用 {'、'.join(sorted(TORCH_OPTIMIZERS))}"
+            )
