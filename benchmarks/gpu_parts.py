@@ -406,7 +406,7 @@ def _real_size(dry_run: bool, **changes: Any) -> Spec:
         small = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "vocab_size": 500}
         changes |= {"batch_size": 2, "steps": 3, "warmup": 1, "length": min(changes["length"], 32)}
         return Spec("ours", bf16=True, shape_changes=small, **changes)
-    return Spec("ours", bf16=True, device="cuda", threads=4, **{"steps": 10, "warmup": 3} | changes)
+    return Spec("ours", bf16=True, device="cuda", threads=4, **{"steps": 8, "warmup": 3} | changes)
 
 
 def memory(dry_run: bool) -> list[Table]:

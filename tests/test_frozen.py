@@ -10,6 +10,7 @@ from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.data import Splits
 from finetuning.shortcuts.frozen import FrozenWeightsInBf16, lossless_linears
+from finetuning.shortcuts.packing import enable_packing
 from finetuning.training import build_trainer
 
 EXAMPLES = [
@@ -86,3 +87,14 @@ def test_the_tied_output_layer_is_left_alone():
     held = lossless_linears(model)
     assert held
     assert output not in held
+
+
+def test_the_trial_of_packing_holds_them_too():
+    """试能不能首尾相接时，也不给每个冻结的权重留一份 bf16 的副本；试完恢复原样。"""
+    model = adapted()
+    seen = []
+    for module in lossless_linears(model):
+        module.register_forward_hook(lambda module, *_: seen.append((torch.is_grad_enabled(), module.weight.dtype)))
+    assert enable_packing(model, torch.bfloat16, hold_frozen=True) is None
+    assert {dtype for with_graph, dtype in seen if with_graph} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}

@@ -25,7 +25,7 @@ def test_an_edit_takes_effect_without_restarting(desk):
     """做错、语法错、做对，依次保存，重新运行检查的那一格。"""
     exercise = desk / "data_exercise.py"
     unsolved, solution = exercise.read_text("utf-8"), (desk / "data_solution.py").read_text("utf-8")
-    wrong = solution.replace("(end, is_answer)", "(end, False)")
+    wrong = solution.replace("(end, learnt)", "(end, False)")
     assert wrong != solution
     notebook = read()
     index = {cell.id: position for position, cell in enumerate(notebook.cells)}

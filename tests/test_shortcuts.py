@@ -92,7 +92,7 @@ def test_the_plan_assumes_what_training_does(tmp_path, monkeypatch, kind, method
 
 def test_what_only_an_execution_can_tell(tmp_path, monkeypatch):
     """看上去能首尾相接、试了才知道不能的：其余几样照不能的来选。"""
-    monkeypatch.setattr(shortcuts, "enable_packing", lambda model, autocast: "试了不行")
+    monkeypatch.setattr(shortcuts, "enable_packing", lambda *args: "试了不行")
     used = used_in_training(tmp_path, monkeypatch, CONFIGS["packable"], "full", 4, True)
     assert (used.packed, used.why_not, used.micro_batches, used.chunked_loss) == (False, "试了不行", 1, False)
     assert used.one_embedding_gradient

@@ -119,7 +119,7 @@ def choose(model: PreTrainedModel, setting: Setting, problem: str | None = None)
 def apply(model: PreTrainedModel, trainer: MicroBatchTrainer, setting: Setting) -> Shortcuts:
     """装上；返回真正用上的。"""
     chosen = choose(model, setting)
-    if chosen.packed and (problem := enable_packing(model, setting.autocast)):
+    if chosen.packed and (problem := enable_packing(model, setting.autocast, chosen.frozen_in_bf16)):
         chosen = choose(model, setting, problem)
     if chosen.why_not:
         say(f"不能用免填充的批次（{chosen.why_not}），改用普通的填充批次：结果相同，只是慢一些。")

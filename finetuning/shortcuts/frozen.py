@@ -1,5 +1,7 @@
 """训练适配器时，冻结的线性层的权重用 bf16 存放。"""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -20,19 +22,28 @@ class FrozenWeightsInBf16(TrainerCallback):
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.held: list[torch.nn.Linear] = []
+        self.held = ExitStack()
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`；模型已经在训练的设备上。"""
-        for module in lossless_linears(self.model):
-            module.weight.data = module.weight.data.to(torch.bfloat16)
-            self.held.append(module)
+        self.held.enter_context(frozen_in_bf16(self.model))
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
-        while self.held:
-            weight = self.held.pop().weight
-            weight.data = weight.data.float()
+        self.held.close()
+
+
+@contextmanager
+def frozen_in_bf16(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，换得的权重是 bf16 的，之后换回 fp32。"""
+    held = lossless_linears(model)
+    for module in held:
+        module.weight.data = module.weight.data.to(torch.bfloat16)
+    try:
+        yield
+    finally:
+        for module in held:
+            module.weight.data = module.weight.data.float()
 
 
 def lossless_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:

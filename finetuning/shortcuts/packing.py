@@ -1,6 +1,7 @@
 """这个模型能不能用免填充的批次：看得出来的先看，其余的不查名单，当场用两段很短的对话试一次。"""
 
 import inspect
+from contextlib import nullcontext
 from functools import partial
 from typing import cast
 
@@ -11,6 +12,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.shortcuts.attention import PER_DOCUMENT
+from finetuning.shortcuts.frozen import frozen_in_bf16
 from finetuning.shortcuts.loss import chunked_causal_lm_loss
 
 # 只看自己前面的层：全部，或一个窗口。其余的（线性注意力、分块注意力……）会把前一段的状态带进后一段。
@@ -40,7 +42,9 @@ def takes_chunked_loss(model: PreTrainedModel) -> bool:
     return base_of(model).loss_function is ForCausalLMLoss
 
 
-def enable_packing(model: PreTrainedModel, autocast: torch.dtype | None = None) -> str | None:
+def enable_packing(
+    model: PreTrainedModel, autocast: torch.dtype | None = None, hold_frozen: bool = False
+) -> str | None:
     """让模型改用逐段的注意力和省内存的损失；不行就保持原样。
 
     试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失，用 fp32 和训练用的精度各算一次
@@ -49,6 +53,8 @@ def enable_packing(model: PreTrainedModel, autocast: torch.dtype | None = None) 
     Args:
         model: 基座模型，或套了 PEFT 适配器的模型。
         autocast: 训练用的自动混合精度的类型；None 是不用。
+        hold_frozen: 训练时冻结的权重存成 bf16；试的时候也这样，不然反向传播要给每个权重留一份 bf16 的副本，
+            大模型的内存峰值就在这里了。
 
     Returns:
         None 表示可以；否则是不可以的原因。
@@ -62,7 +68,7 @@ def enable_packing(model: PreTrainedModel, autocast: torch.dtype | None = None) 
     was_training = model.training
     model.eval()
     try:
-        problem = _try_packing(model, base, autocast)
+        problem = _try_packing(model, base, autocast, hold_frozen)
     except (TypeError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
         problem = (str(error) or type(error).__name__).splitlines()[0]
     model.train(was_training)
@@ -74,7 +80,9 @@ def enable_packing(model: PreTrainedModel, autocast: torch.dtype | None = None) 
     return problem
 
 
-def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: torch.dtype | None) -> str | None:
+def _try_packing(
+    model: PreTrainedModel, base: PreTrainedModel, autocast: torch.dtype | None, hold_frozen: bool
+) -> str | None:
     device = next(base.parameters()).device
     numbers = torch.randint(base.config.get_text_config().vocab_size, (12,), generator=torch.Generator().manual_seed(0))
     examples = [{"input_ids": ids, "labels": ids} for ids in (numbers[:5].tolist(), numbers[5:].tolist())]
@@ -91,14 +99,17 @@ def _try_packing(model: PreTrainedModel, base: PreTrainedModel, autocast: torch.
     scale = expected.abs().max().item()
     for dtype in dict.fromkeys((None, autocast)):
         tolerance = (1e-4 if exact and dtype is None else 5e-2) * scale
-        with torch.no_grad(), torch.autocast(device.type, dtype, enabled=dtype is not None):
-            packed = model(**packed_batch)
-        if (packed.logits[packed_batch["labels"] != IGNORE_INDEX] - expected).abs().max().item() > tolerance:
-            return "免填充的一行与填充的批次算出的 logits 不同"
-        if abs(packed.loss.item() - padded.loss.item()) > tolerance:
-            return "免填充的一行与填充的批次算出的损失不同"
-    with torch.autocast(device.type, autocast, enabled=autocast is not None):
-        loss = model(**packed_batch).loss
-    # 离输出最远的一个参数：反向传播走完所有的层，又不必为每个参数留一份梯度。
-    torch.autograd.grad(loss, next(parameter for parameter in model.parameters() if parameter.requires_grad))
+        precision = torch.autocast(device.type, dtype, enabled=dtype is not None)
+        with frozen_in_bf16(model) if dtype is not None and hold_frozen else nullcontext():
+            with torch.no_grad(), precision:
+                packed = model(**packed_batch)
+            if (packed.logits[packed_batch["labels"] != IGNORE_INDEX] - expected).abs().max().item() > tolerance:
+                return "免填充的一行与填充的批次算出的 logits 不同"
+            if abs(packed.loss.item() - padded.loss.item()) > tolerance:
+                return "免填充的一行与填充的批次算出的损失不同"
+            if dtype == autocast:
+                with precision:
+                    loss = model(**packed_batch).loss
+                # 离输出最远的一个参数：反向传播走完所有的层，又不必为每个参数留一份梯度。
+                torch.autograd.grad(loss, next(p for p in model.parameters() if p.requires_grad))
     return None
