@@ -101,7 +101,7 @@ def generate_answers(
     has_prefix = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     generator: Any = model.get_base_model() if isinstance(model, PeftModel) and not has_prefix else model
     parallel = threads.worthwhile(model.device.type) and not has_prefix
-    stopped = threading.Event()
+    interrupted = threading.Event()  # 按了 Ctrl-C：各个线程写到一半的也停下
 
     def write(indices: list[int]) -> None:
         """写一批回答。"""
@@ -110,7 +110,7 @@ def generate_answers(
         padding = [longest - len(prompts[index]) for index in indices]
         rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
         mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
-        ticks = _Ticks(bar, len(indices), stopped)
+        ticks = _Ticks(bar, len(indices), interrupted)
         with _inference(model):
             generated = generator.generate(
                 input_ids=torch.tensor(rows, device=model.device),
@@ -130,10 +130,7 @@ def generate_answers(
 
     with _evaluating(model), _progress(sum(max_new_tokens), "写回答", "token") as bar:
         batches = _batches(lengths, max_new_tokens, _MOST_TOKENS, parallel, max_positions(model))
-        try:
-            list(threads.each(write, batches, parallel))
-        finally:
-            stopped.set()  # 按了 Ctrl-C：别的线程写到一半的也停下
+        list(threads.each(write, batches, parallel, interrupted))
     return answers
 
 
@@ -195,16 +192,16 @@ def _progress(total: int, description: str, unit: str) -> Any:
 
 
 class _Ticks(StoppingCriteria):
-    """每写出一个 token，进度条往前走；``stopped`` 了才叫停。"""
+    """每写出一个 token，进度条往前走；``interrupted`` 了才叫停。"""
 
-    def __init__(self, bar: Any, rows: int, stopped: threading.Event):
-        self.bar, self.rows, self.stopped, self.counted = bar, rows, stopped, 0
+    def __init__(self, bar: Any, rows: int, interrupted: threading.Event):
+        self.bar, self.rows, self.interrupted, self.counted = bar, rows, interrupted, 0
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         """见 :class:`transformers.StoppingCriteria`。"""
         self.counted += self.rows
         self.bar.update(self.rows)
-        return torch.full((len(input_ids),), self.stopped.is_set(), dtype=torch.bool, device=input_ids.device)
+        return torch.full((len(input_ids),), self.interrupted.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _cut(token_ids: list[int], end_id: int, stop_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:

@@ -5,6 +5,7 @@
 也不互相等（``benchmarks/README.md`` 里有测量）。训练的微批次（micro-batch）、检验的各批都这样做。
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,22 +25,30 @@ def worthwhile(device: str) -> bool:
 
 
 @contextmanager
-def worker_threads() -> Iterator[ThreadPoolExecutor]:
-    """``WORKERS`` 个线程，每个线程里的运算只用自己那一份核。出错或中断时，还没有开始的不做了。"""
+def worker_threads(leaving: threading.Event | None = None) -> Iterator[ThreadPoolExecutor]:
+    """``WORKERS`` 个线程，每个线程里的运算只用自己那一份核。出错或中断时，还没有开始的不做了。
+
+    Args:
+        leaving: 离开 ``with`` 时置位：做到一半的看见了，可以早些停下。
+    """
     cores = torch.get_num_threads()
     # 一个运算用几个核，是每个线程各自的设置，所以在那个线程里设。
     pool = ThreadPoolExecutor(WORKERS, initializer=torch.set_num_threads, initargs=(cores // WORKERS,))
     try:
         yield pool
     finally:
+        if leaving is not None:
+            leaving.set()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(cores)
 
 
-def each(do: Callable[[Work], Result], pieces: Iterable[Work], parallel: bool) -> Iterator[Result]:
-    """对每一件活做 ``do``，次序不变；``parallel`` 时用几个线程。"""
+def each(
+    do: Callable[[Work], Result], pieces: Iterable[Work], parallel: bool, leaving: threading.Event | None = None
+) -> Iterator[Result]:
+    """对每一件活做 ``do``，次序不变；``parallel`` 时用几个线程，见 :func:`worker_threads`。"""
     if not parallel:
         yield from map(do, pieces)
         return
-    with worker_threads() as pool:
+    with worker_threads(leaving) as pool:
         yield from pool.map(do, pieces)

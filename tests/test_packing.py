@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.shortcuts import attention as attention_module
@@ -184,3 +185,10 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
     assert "inplace" in enable_packing(model)
     assert model.loss_function is original
     assert model.config._attn_implementation == "sdpa"
+
+    model = toy_model()
+    # 一个自己又错位一次的损失：logits 相同，损失不同
+    model.loss_function = lambda logits, labels, vocab_size, **kwargs: ForCausalLMLoss(logits, labels, vocab_size)
+    original = model.loss_function
+    assert "损失" in enable_packing(model)
+    assert model.loss_function is original

@@ -11,9 +11,13 @@ from transformers import AutoModelForCausalLM, Qwen3NextConfig
 from benchmarks.models import PlainConfig
 from finetuning import shortcuts
 from finetuning.arguments.trainer import SFTArguments
+from finetuning.collator import PackedCollator
 from finetuning.data import Splits
 from finetuning.plan.memory import plan
-from finetuning.shortcuts import Setting, choose
+from finetuning.shortcuts import Setting, Shortcuts, choose
+from finetuning.shortcuts.frozen import FrozenWeightsInBf16
+from finetuning.shortcuts.loss import chunked_causal_lm_loss
+from finetuning.shortcuts.packing import base_of
 from finetuning.training import build_trainer
 
 EXAMPLE = {"input_ids": [3, 9, 4, 7], "labels": [-100, 9, 4, 7]}
@@ -58,8 +62,23 @@ def used_in_training(tmp_path, monkeypatch, config, method, batch_size, bf16):
         disable_tqdm=True,
     )  # fmt: skip
     data = [EXAMPLE] * batch_size
-    build_trainer(model, toy_tokenizer(), Splits(data, None, data, [], False), args, padding_free=True)
+    trainer = build_trainer(model, toy_tokenizer(), Splits(data, None, data, [], False), args, padding_free=True)
+    assert installed(model, trainer, used[0].why_not) == used[0], "说用上了的，真的装上了"
     return used[0]
+
+
+def installed(model, trainer, why_not) -> Shortcuts:
+    """不看说了什么，只看模型和 Trainer 现在的样子。"""
+    embeddings = model.get_input_embeddings()
+    looked_up = embeddings(torch.tensor([[3]]))
+    return Shortcuts(
+        packed=isinstance(trainer.data_collator, PackedCollator),
+        why_not=why_not,
+        micro_batches=trainer.micro_batches,
+        chunked_loss=base_of(model).loss_function is chunked_causal_lm_loss,
+        frozen_in_bf16=any(isinstance(each, FrozenWeightsInBf16) for each in trainer.callback_handler.callbacks),
+        one_embedding_gradient=embeddings.weight.requires_grad and looked_up.is_leaf,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """检验：平均损失与逐字匹配，与最直接的算法对照。"""
 
+import threading
+
 import pytest
 import torch
+from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
 
 from data_solution import SFTDataset
+from finetuning import evaluate
 from finetuning.chatml import encode_prompt
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
@@ -13,6 +17,14 @@ from finetuning.shortcuts.attention import PER_DOCUMENT
 
 QUESTIONS = ["你好", "今天天气怎么样？", "猫喜欢什么？", "法国", "法国的首都是巴黎吗？请回答。", "鱼"]
 ANSWERS = ["好", "今天天气晴朗。", "猫喜欢鱼。", "首都是巴黎，不是别的地方。", "是", "你好，我是小助手。"]
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
+def cores(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -111,18 +123,77 @@ def test_mean_loss_is_per_token(model, tokenizer):
 
 
 @pytest.mark.parametrize("collate", [PaddedCollator(0), PackedCollator()])
-def test_mean_loss_bounds_the_logits(model, tokenizer, monkeypatch, collate):
-    """词表大、对话长时一批少放几段：每次的 logits 不超过上限，结果不变。"""
+def test_mean_loss_bounds_the_logits(model, tokenizer, monkeypatch, collate, cores):
+    """词表大、对话长时一批少放几段：几个线程同时算的 logits 不超过上限，结果不变。"""
     data = SFTDataset(conversations(["好", "今天天气晴朗。" * 5, "鱼", "巴黎", "是的。", "猫喜欢鱼。"]), tokenizer)
     whole, sizes = mean_loss(model, data, collate), []
     limit = 2 * len(tokenizer) * max(len(example["input_ids"]) for example in data)
     monkeypatch.setattr("finetuning.evaluate._MOST_LOGITS", limit)
     with model.lm_head.register_forward_hook(lambda module, inputs, logits: sizes.append(logits.numel())):
         assert mean_loss(model, data, collate) == pytest.approx(whole, rel=1e-5)
-    assert len(sizes) == 3
-    assert max(sizes) <= limit
+    assert len(sizes) == 3 * cores
+    assert max(sizes) * cores <= limit
 
 
 def test_only_short_answers_are_checkable():
     assert answers_are_checkable(conversations(["好"] * 6))
     assert not answers_are_checkable(conversations(["很长的回答。" * 20] * 6))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False),
+        PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+    ],
+    ids=["lora", "prefix"],
+)
+def test_adapters_answer_as_peft_does(tokenizer, config):
+    """对照：PEFT 自己的 generate，一个一个地写。"""
+    model = get_peft_model(toy_model(vocab_size=len(tokenizer)), config)
+    model.generation_config.eos_token_id = [0]
+    questions = [asked(question) for question in QUESTIONS]
+    answers = generate_answers(model, tokenizer, questions, [8] * len(questions))
+    assert model.training, "原来是训练的样子，还是训练的样子"
+    model.eval()
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    for question, answer in zip(questions, answers, strict=True):
+        ids = torch.tensor([encode_prompt(question, tokenizer)])
+        options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": [end, 0], "pad_token_id": 0}
+        new = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)[0, ids.shape[1] :].tolist()
+        text = tokenizer.decode([token for token in new if token not in (end, 0)])
+        assert answer == Answer(text, end in new)
+
+
+def test_all_threads_together_stay_within_the_bound(model, tokenizer, monkeypatch, cores):
+    """几个线程同时算的几批，加起来才是上限。"""
+    monkeypatch.setattr(evaluate, "_MOST_TOKENS", 400)
+    sizes = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda **batch: sizes.append(batch["input_ids"].numel()) or forward(**batch))
+    data = SFTDataset(conversations(ANSWERS) * 4, tokenizer)
+    mean_loss(model, data, PaddedCollator(tokenizer.pad_token_id))
+    assert len(sizes) > cores
+    assert max(sizes) * cores <= 400
+
+
+def test_an_interrupt_stops_every_thread(model, tokenizer, monkeypatch, cores):
+    """一个线程里出了事，别的线程写到一半的也停下，模型和核数恢复原样。"""
+    written = []
+    tick = evaluate._Ticks.__call__
+
+    def interrupted_once(self, *args, **kwargs):
+        written.append(threading.get_ident())
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        return tick(self, *args, **kwargs)
+
+    monkeypatch.setattr(evaluate._Ticks, "__call__", interrupted_once)
+    model.train()
+    with pytest.raises(KeyboardInterrupt):
+        generate_answers(model, tokenizer, [asked(question) for question in QUESTIONS], [400] * len(QUESTIONS))
+    assert len(written) < 100
+    assert len(set(written)) == cores
+    assert model.training
+    assert torch.get_num_threads() == cores
+    model.eval()
