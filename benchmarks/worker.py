@@ -181,7 +181,7 @@ def measure(spec: Spec) -> dict[str, Any]:
         collator = CountingCollator(trainer.data_collator)
         trainer.data_collator = collator
         trainer.train()
-    rows = getattr(trainer, "micro_batches", 1)  # 一步分成几行，就拼几次
+    rows = getattr(trainer, "micro_batches", 1)  # 一步分成几个微批次，就拼几次
     timed = slice(rows * spec.warmup, rows * spec.steps)
     trainable, total = count_parameters(cast(PreTrainedModel, trainer.model))
     return {

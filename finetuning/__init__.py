@@ -1,6 +1,7 @@
 """两个训练脚本共用的部分：一个文件只讲一件事。
 
-从这里开始读：一行 JSONL 怎样变成优化器的一步。从上往下，一个文件读一遍就够了::
+从这里开始读：一行 JSONL 怎样变成优化器的一步。
+脚本（``../train_sft_solution.py``）调用 ``data.load_splits``，一步步用到的文件从上往下是::
 
     my.jsonl 的一行
        │   reading.py          逐行读出，坏行记下哪一行、为什么
@@ -14,11 +15,12 @@
     训练、验证、检验三份数据   data.py
        │   collator.py         几段对话 → 一批张量
        ▼
-    优化器的一步               training.py：Trainer，加上看着损失和检查点
+    优化器的一步               training.py：Trainer，加上看着损失和检查点；
+                               CPU 上的小模型，一步分给两个线程（shortcuts/micro_batches.py）
 
 路旁的各个部分，用到时再读：
 
-- ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；去掉它们，学到的还是一样。
+- ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；用不用，学到的都一样。
 - ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器。
   ``device.py``、``threads.py``：机器有什么，核怎样用。
 - ``evaluate.py``、``report.py``：训练前后的检验，说给人听的话。
@@ -26,7 +28,8 @@
 - ``compare/``：比较各种方法（``compare_methods.py``）。``plan/``：要多少内存（``plan_memory.py``）。
 - ``errors.py``、``terminal.py``、``quiet.py``：用户能改正的错误，一句话的提示，让各个库安静。
 
-导入只朝一个方向：脚本 → ``compare``、``plan`` → 训练 → ``shortcuts`` → 数据 → ``errors``、``terminal``。
+导入只朝一个方向，没有环：脚本 → ``compare``、``plan`` → ``report``、``training`` → ``shortcuts`` → ``data`` →
+``model``、``output`` → ``arguments`` → ``errors``、``terminal``。
 """
 
 import logging

@@ -59,7 +59,7 @@ def load_base_of(adapter: str, **options: Any) -> LoadedModel:
     """
     with explained(adapter):
         check_directory(Path(adapter), ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
-        json.loads(Path(adapter, ADAPTER_CONFIG).read_text("utf-8"))  # 坏了的，由 _explained 来说
+        json.loads(Path(adapter, ADAPTER_CONFIG).read_text("utf-8"))  # 坏了的，由 explained 来说
         base_name = adapter_base(Path(adapter))
         if base_name is None:
             raise UserError(

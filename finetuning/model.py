@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,9 +16,6 @@ from finetuning.chatml import CHATML_TOKENS, chat_template_for
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING, UserError
 from finetuning.terminal import stage
-
-if TYPE_CHECKING:
-    pass
 
 ADAPTER_CONFIG = "adapter_config.json"
 

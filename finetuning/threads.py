@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def worthwhile(device: str) -> bool:
-    """这个设备上值不值得用几个线程：CPU，核又够分。"""
+    """这个设备（``"cpu"``、``"cuda"``……）上值不值得用几个线程：CPU，核又够分。"""
     return device == "cpu" and torch.get_num_threads() >= WORKERS
 
 
@@ -40,7 +40,7 @@ def worker_threads(leaving: threading.Event | None = None) -> Iterator[ThreadPoo
         if leaving is not None:
             leaving.set()
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(cores)
+        torch.set_num_threads(cores)  # 在别的线程里设过以后，新的线程也跟着变少
 
 
 def each(

@@ -232,7 +232,7 @@ def build_trainer(
         train_dataset=data.train,
         eval_dataset=data.validation,
         processing_class=tokenizer,
-        data_collator=PaddedCollator(tokenizer.pad_token_id),
+        data_collator=PaddedCollator(tokenizer.pad_token_id),  # 能首尾相接的，shortcuts 换成 PackedCollator
         callbacks=[GracefulInterrupt()],
     )
     trainer.output = output

@@ -8,6 +8,8 @@ from self_check.report import Diagnosis
 
 # 一项检查：拿到 Exercise.prepare 的结果，没有错就返回 None。学习者的代码抛出的异常不用管，由 explain 解释。
 Check = Callable[[Any], Diagnosis | None]
+# 异常、它的消息、学习者的那一行代码 → 多半为什么；不认得是 None。
+Specific = Callable[[BaseException, str, str], str | None]
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Exercise:
         title: 标题，如 ``"TODO 1：标签掩码（label masking）"``。
         prepare: 学习者的模块（或类）→ 交给每一项检查的东西；最简单的是原样返回。
         checks: (名字, 检查) 的列表，按从基本到细致的顺序；一项没过，后面的就不查。
+        explain: 学习者的代码抛出的异常，在这道练习里多半为什么；None 是没有特别的。
         imports: 检查要用的模块，先导入好：学习者的代码运行时一行一行地看着，那时再导入要慢一倍。
         hints: 三条提示，一条比一条具体，都不是答案。
         start: 还没有动手（``raise NotImplementedError``）时说的话：做什么、从哪里开始。
@@ -35,3 +38,4 @@ class Exercise:
     learnt: str
     next_steps: tuple[str, ...]
     imports: tuple[str, ...] = ()
+    explain: Specific | None = None

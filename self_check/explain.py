@@ -4,6 +4,7 @@ import linecache
 import re
 import traceback
 
+from self_check.exercise import Specific
 from self_check.location import display_name, look_at
 from self_check.report import Diagnosis
 from self_check.sandbox import ExitedAtOnce, Slept, TimeLimitExceeded
@@ -13,7 +14,7 @@ from self_check.text import cleaned
 _ARGUMENTS = re.compile(r"positional argument|keyword argument|takes no arguments|multiple values for argument")
 
 
-def explain_error(error: BaseException, source_file: str, called: str) -> Diagnosis:
+def explain_error(error: BaseException, source_file: str, called: str, specific: Specific | None = None) -> Diagnosis:
     """学习者的代码抛出的东西 → 诊断。
 
     调用栈里可以没有他的代码：参数对不上，或者他造出来的东西用不了，都是在我们用它的时候才出错。
@@ -21,18 +22,19 @@ def explain_error(error: BaseException, source_file: str, called: str) -> Diagno
     Args:
         source_file: 学习者的文件；调用栈里只有这个文件的行才给他看。
         called: 没有用 :func:`self_check.sandbox.calling` 说明时，“调用了什么”。
+        specific: 这道练习自己的解释，见 :class:`self_check.exercise.Exercise`。
     """
-    slug, came, likely = _explain(error, source_file)
+    slug, came, likely = _explain(error, source_file, specific)
     return Diagnosis(slug, vars(error).get("called", called), came, likely, look_at(source_file))
 
 
-def _explain(error: BaseException, source_file: str) -> tuple[str, str, str]:
+def _explain(error: BaseException, source_file: str, specific: Specific | None) -> tuple[str, str, str]:
     """(代号, 发生了什么, 多半为什么)。"""
     if isinstance(error, SyntaxError) and error.filename == source_file:
         return "raises", *_unreadable(error, source_file)
     place = _place(error, source_file)
     if place is None:
-        came, likely = _reason(error, "")
+        came, likely = _reason(error, "", specific)
         if isinstance(error, TypeError) and _ARGUMENTS.search(str(error)):
             likely = "参数的个数或名字与原来的不同，自查（和训练）就调用不了它；请把 def 那一行改回原来的样子。"
         return "raises", came, likely
@@ -42,7 +44,7 @@ def _explain(error: BaseException, source_file: str) -> tuple[str, str, str]:
     if isinstance(error, NotImplementedError):
         ending = "。" if function == "__init__" else "，并用 return 返回结果。"
         return "not_implemented", where, "如果已经写了，请删掉 raise NotImplementedError 这一行" + ending
-    came, likely = _reason(error, code)
+    came, likely = _reason(error, code, specific)
     return "raises", f"{came}\n{where}", likely
 
 
@@ -80,7 +82,7 @@ def _line_of(source_file: str, line: int) -> str:
     return cleaned(linecache.getline(source_file, line).strip())
 
 
-def _reason(error: BaseException, code: str) -> tuple[str, str]:
+def _reason(error: BaseException, code: str, specific: Specific | None) -> tuple[str, str]:
     """(发生了什么, 多半为什么)；``code`` 是学习者的那一行。"""
     try:
         message = cleaned(str(error))
@@ -103,57 +105,28 @@ def _reason(error: BaseException, code: str) -> tuple[str, str]:
         )
     if isinstance(error, SystemExit):
         return f"程序要退出（{name}）", "代码里调用了 exit() 或 sys.exit()。请用 return 返回结果，不要退出整个程序。"
-    if isinstance(error, ValueError) and "unpack" in message:
-        return f"抛出了 {name}", _unpacking(code)
-    for words, reason in _MESSAGES:
-        if re.search(words, message):
-            return f"抛出了 {name}", reason
+    if "should return None" in message:
+        return f"抛出了 {name}", "__init__ 不返回东西：删掉它里面的 return。"
+    if specific is not None and (known := specific(error, message, code)):
+        return f"抛出了 {name}", known
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
             return f"抛出了 {name}", reason
     return f"抛出了 {name}", "请从这一行看起，可以在它前面加 print 看看各个变量。"
 
 
-def _unpacking(code: str) -> str:
-    segments = "segments(message) 给出四段：header, content, end, newline，要用四个变量来接。"
-    messages = (
-        "一段对话有几条消息不一定：可能有 system，也可能有好几轮；请用 for message in conversation 一条一条地处理。"
-    )
-    if "segments" in code:
-        return segments
-    return messages if "conversation" in code else f"等号两边的个数不同。{segments}{messages}"
-
-
-# 报错里的字样 → 为什么；比只看异常的类型说得准。
-_MESSAGES = (
-    (
-        "tuple indices must be integers",
-        '四段要用 .header、.content、.end、.newline 来取，或者拆成四个变量，不能用 ["header"]。',
-    ),
-    (
-        "list indices must be integers",
-        '把列表当成了字典：conversation 是消息的列表，先用 for message in conversation 取出一条，再取 message["role"]；'
-        "segments 收的也是一条消息。",
-    ),
-    ("extend\\(\\) takes exactly one argument", "extend 一次只接一个列表：要接几个，就写几次，或者先用 + 连起来。"),
-    ("'dict' object has no attribute", '消息是字典：用 message["role"]、message["content"] 来取，不是 message.role。'),
-    ("'Segments' object has no attribute", "四段的名字是 header、content、end、newline。"),
-    ("should return None", "__init__ 不返回东西：删掉它里面的 return。"),
-)
-
-
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (RecursionError, "函数一直在调用自己，没有停下的条件。"),
     (EOFError, "自查时没有键盘输入，不能用 input() 或 breakpoint()；要看变量请用 print。"),
-    (KeyError, "字典里没有这个键。每条消息只有 role 和 content 两个键；tokenizer(...) 的结果里 id 在 input_ids 下。"),
+    (KeyError, "字典里没有这个键。"),
     (UnicodeError, "文字的编码不对：字符串里有不能编码的字符。"),
-    (IndexError, "下标超出了范围。对话可能只有两条消息，也可能没有 system；回答可能只有一个 token。"),
+    (IndexError, "下标超出了范围。"),
     (UnboundLocalError, "变量在赋值之前就用到了，多半是赋值写在了没有走到的 if 或循环里。"),
     (NameError, "这个名字没有定义，看看有没有写错，或者漏了 self.。"),
     (AttributeError, "对象没有这个属性，看看名字有没有写错，或者它其实是 None。"),
     (ImportError, "要导入的模块不在环境里；这道练习不需要另装什么。"),
     (TypeError, "类型对不上：例如列表与整数相加，或把 None、字典当成了列表。"),
-    (ValueError, "值不合要求：例如在列表里找一个不存在的 token，或两个列表长度不同。"),
+    (ValueError, "值不合要求：例如在列表里找一个不存在的东西，或两个列表长度不同。"),
     (AssertionError, "你自己写的 assert 没有通过。"),
     (MemoryError, "内存不够，多半是列表在循环里越变越大。"),
 )

@@ -36,7 +36,7 @@ def run_suite(exercise: Exercise, subject: Any) -> Report:
         if outcome.error is not None:
             if isinstance(outcome.error, SetupError):
                 raise outcome.error
-            diagnosis = explain_error(outcome.error, source_file, f"检查“{name}”")
+            diagnosis = explain_error(outcome.error, source_file, f"检查“{name}”", exercise.explain)
         failed = diagnosis is not None
         results.append(CheckResult(name, diagnosis))
     return Report(tuple(results), "".join(printed))

@@ -76,7 +76,7 @@ def check(exercise: Exercise, path: Path, wind: Callable[[float], None] = lambda
     wind(_LOADING_SECONDS)
     outcome = run_limited(partial(_execute, module, path), str(path))
     if outcome.error is not None:
-        diagnosis = explain_error(outcome.error, str(path), f"装入 {path.name}")
+        diagnosis = explain_error(outcome.error, str(path), f"装入 {path.name}", exercise.explain)
         return failed_before_checking(exercise, diagnosis, outcome.printed)
     wind(_STUCK_SECONDS)
     sandbox.on_tick.append(lambda: wind(_STUCK_SECONDS))

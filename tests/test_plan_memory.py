@@ -98,6 +98,30 @@ def test_what_saves_memory_and_what_costs():
     assert fp32.weights == lora.weights
 
 
+def test_two_micro_batches_are_two_of_everything_but_the_weights():
+    before = torch.get_num_threads()
+    config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 2, "vocab_size": 4000, "hidden_size": 256})
+    try:
+        torch.set_num_threads(2)
+        two = small(config, "lora", batch_size=4, max_length=64)
+        torch.set_num_threads(1)
+        one = small(config, "lora", batch_size=2, max_length=64)
+    finally:
+        torch.set_num_threads(before)
+    assert (two.shortcuts.micro_batches, one.shortcuts.micro_batches) == (2, 1)
+    for part in ("gradients", "autocast_copies", "activations", "logits"):
+        assert getattr(two, part) == 2 * getattr(one, part), part
+    assert (two.weights, two.optimizer) == (one.weights, one.optimizer)
+
+
+def test_the_peak_can_be_the_moment_of_loading():
+    """bf16 的检查点先以 fp32 读入；训练时只占一半，激活又很少，峰值就是读入的那一刻。"""
+    config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 8, "vocab_size": 400, "dtype": "bfloat16"})
+    result = small(config, "lora", batch_size=1, max_length=8, gradient_checkpointing=True)
+    assert result.total == result.weights >= 4 * result.total_parameters
+    assert result.activations == result.logits == result.gradients == 0
+
+
 def test_the_cards_leave_a_reserve():
     def cards(total):
         nothing = Shortcuts(False, None, 1, False, False, False)

@@ -13,7 +13,12 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+from toy_models import toy_tokenizer
 
+from data_solution import SFTDataset
+from finetuning import reading
+from finetuning.arguments import DataArguments
+from finetuning.data import load_splits
 from finetuning.errors import UserError
 from finetuning.reading import iterate_conversations, load_conversations
 
@@ -413,3 +418,14 @@ def test_bad_rows_are_not_kept_in_memory(tmp_path):
     sentence, peak = done.stdout.rsplit(" ", 1)
     assert "300 行中有 300 行不能用于训练" in sentence
     assert int(peak) < path.stat().st_size / 20
+
+
+def test_each_conversation_is_checked_once(monkeypatch):
+    """读的时候检查过了，变成数据集时不再检查一遍。"""
+    monkeypatch.chdir(ROOT)
+    checked = []
+    original = reading.to_conversation
+    monkeypatch.setattr(reading, "to_conversation", lambda row: checked.append(1) or original(row))
+    load_splits(DataArguments(), SFTDataset, toy_tokenizer(), Path("unused"))
+    lines = sum(len(Path(f"data/{split}.jsonl").read_text("utf-8").splitlines()) for split in ("train", "dev", "test"))
+    assert len(checked) == lines

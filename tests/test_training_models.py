@@ -6,10 +6,18 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from toy_models import CHATML_TOKENS, save_toy
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from toy_models import CHATML_TOKENS, save_toy, toy_model
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    pipeline,
+)
 
-from finetuning.adapter import embedding_rows, load_for_chat
+from finetuning.adapter import embedding_rows, load_for_chat, lora_layer_names, new_adapter
 from finetuning.errors import UserError
 from finetuning.model import load_model
 
@@ -167,3 +175,32 @@ def test_the_adapter_is_what_peft_itself_loads(tmp_path):
     model.save_pretrained(tmp_path / "adapter")
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(path), tmp_path / "adapter")
     assert torch.equal(logits(load_for_chat(str(tmp_path / "adapter")).model, IDS), logits(theirs, IDS))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (lambda: toy_model("llama"), ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]),
+        (
+            lambda: GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=50)),
+            ["c_attn", "c_fc", "c_proj"],
+        ),
+        (
+            lambda: GPTNeoXForCausalLM(
+                GPTNeoXConfig(
+                    num_hidden_layers=1, hidden_size=16, num_attention_heads=2, intermediate_size=16, vocab_size=50
+                )
+            ),
+            ["dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value"],
+        ),
+    ],
+    ids=["llama", "gpt2", "gpt_neox"],
+)
+def test_the_layers_that_take_lora_are_peft_s_own(model, expected):
+    """对照：PEFT 的 all-linear 添了哪些层。"""
+    assert lora_layer_names(model()) == expected
+    adapted = get_peft_model(model(), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    assert sorted({name.rsplit(".", 1)[-1] for name in adapted.targeted_module_names}) == expected
+    with pytest.raises(UserError) as error:
+        new_adapter(model(), LoraConfig(task_type="CAUSAL_LM", target_modules=["no_such"]))
+    assert f"可选的层有 {' '.join(expected)}" in str(error.value)

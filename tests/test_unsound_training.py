@@ -19,7 +19,7 @@ from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, TrainingArguments
 
 from finetuning.arguments import parse_arguments
-from finetuning.arguments.flags import CHANGES_TRAINING, FREE, REFUSED
+from finetuning.arguments.flags import CHANGES_TRAINING, REFUSED
 from finetuning.training import planned_steps, train
 
 ROOT = Path(__file__).parents[1]
@@ -159,6 +159,29 @@ def test_planned_steps_are_the_trainers(workplace, tmp_path):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Trainer 的参数，一个不漏
+
+
+# 不改变学到的东西，接着训练时可以变的。
+FREE = {
+    "output_dir", "resume_from_checkpoint", "use_cpu", "local_rank", "do_train", "do_eval", "do_predict", "debug",
+    # 一步几段对话由三者的积决定（记录里的 examples_per_step），积不变就不影响结果
+    "per_device_train_batch_size", "gradient_accumulation_steps",
+    # 同样的计算，用时间换内存
+    "activation_checkpointing", "activation_checkpointing_kwargs", "gradient_checkpointing",
+    "gradient_checkpointing_kwargs", "torch_empty_cache_steps", "use_cache",
+    "logging_strategy", "logging_steps", "logging_first_step", "log_on_each_node", "logging_nan_inf_filter",
+    "include_num_input_tokens_seen", "log_level", "log_level_replica", "disable_tqdm", "report_to", "run_name",
+    "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id", "skip_memory_metrics",
+    "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size",
+    "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object", "eval_accumulation_steps",
+    "include_for_metrics", "batch_eval_metrics",
+    "save_strategy", "save_steps", "save_on_each_node", "save_total_limit",
+    "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push", "hub_revision",
+    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
+    "dataloader_multiprocessing_context", "dataloader_in_order", "remove_unused_columns",
+    "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend",
+    "ddp_timeout",
+}  # fmt: skip
 
 
 def test_every_flag_of_the_trainer_is_classified():

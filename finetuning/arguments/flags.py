@@ -1,10 +1,10 @@
-"""``transformers.TrainingArguments`` 的每一个参数，在这里归入三类之一。
+"""``transformers.TrainingArguments`` 的参数，有两类要特别对待。
 
 - 改变学到的东西的：免填充的一行与普通的填充批次得到同样的结果；接着训练时不能变。
-- 不改变的：日志、保存、检验、设备……接着训练时可以变。
 - 不收的：在这里会算错、会丢东西，或者有别的、更可靠的办法；用了就停下，说为什么。
 
-``tests/test_trainer_flags.py`` 保证一个不漏：transformers 添了新的参数，测试就失败，直到有人想清楚它属于哪一类。
+其余的（日志、保存、检验、设备……）不改变学到的东西，``tests/test_unsound_training.py`` 里一个个列着：
+transformers 添了新的参数，测试就失败，直到有人想清楚它属于哪一类。
 """
 
 CHANGES_TRAINING = {
@@ -13,27 +13,6 @@ CHANGES_TRAINING = {
     "label_smoothing_factor", "neftune_noise_alpha", "bf16", "fp16", "tf32",
     "full_determinism", "seed", "data_seed", "dataloader_drop_last", "train_sampling_strategy", "length_column_name",
     "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
-}  # fmt: skip
-
-FREE = {
-    "output_dir", "resume_from_checkpoint", "use_cpu", "local_rank", "do_train", "do_eval", "do_predict", "debug",
-    # 一步几段对话由三者的积决定（记录里的 examples_per_step），积不变就不影响结果
-    "per_device_train_batch_size", "gradient_accumulation_steps",
-    # 同样的计算，用时间换内存
-    "activation_checkpointing", "activation_checkpointing_kwargs", "gradient_checkpointing",
-    "gradient_checkpointing_kwargs", "torch_empty_cache_steps", "use_cache",
-    "logging_strategy", "logging_steps", "logging_first_step", "log_on_each_node", "logging_nan_inf_filter",
-    "include_num_input_tokens_seen", "log_level", "log_level_replica", "disable_tqdm", "report_to", "run_name",
-    "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id", "skip_memory_metrics",
-    "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "per_device_eval_batch_size",
-    "prediction_loss_only", "eval_do_concat_batches", "eval_use_gather_object", "eval_accumulation_steps",
-    "include_for_metrics", "batch_eval_metrics",
-    "save_strategy", "save_steps", "save_on_each_node", "save_total_limit",
-    "hub_token", "hub_private_repo", "hub_model_id", "hub_strategy", "hub_always_push", "hub_revision",
-    "dataloader_num_workers", "dataloader_pin_memory", "dataloader_persistent_workers", "dataloader_prefetch_factor",
-    "dataloader_multiprocessing_context", "dataloader_in_order", "remove_unused_columns",
-    "ddp_find_unused_parameters", "ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend",
-    "ddp_timeout",
 }  # fmt: skip
 
 _LAUNCHER = "切分模型请用启动器：uv run accelerate launch --config_file configs/fsdp.yaml …，见 README 的“多张显卡”"
@@ -56,12 +35,12 @@ REFUSED = {
     "ignore_data_skip": "接着训练时会从头重看已经看过的数据，得到的与没有断过的不同",
     "restore_callback_states_from_checkpoint": "它会把上次“该停了”的状态一起恢复，一步不走就结束",
     "push_to_hub": "它会上传还没有检验的权重和检查点；请在训练完以后用 uv run hf upload 上传输出目录",
-    "bf16_full_eval": "检验的精度由本项目来定：存下来是什么精度，就用什么精度检验",
-    "fp16_full_eval": "检验的精度由本项目来定：存下来是什么精度，就用什么精度检验",
+    "bf16_full_eval": "检验的精度由本项目来定：显卡支持 bf16 就用 bf16 自动混合精度，其余的是 fp32",
+    "fp16_full_eval": "检验的精度由本项目来定：显卡支持 bf16 就用 bf16 自动混合精度，其余的是 fp32",
     "label_names": "批次里的标签就叫 labels，换了名字就算不出验证损失",
 }
 
-# 优化器：只收在 step() 里一次更新全部参数的。在反向传播里更新的（LOMO）会漏掉分成两行算的梯度；
+# 优化器：只收在 step() 里一次更新全部参数的。在反向传播里更新的（LOMO）会漏掉分成两个微批次算的梯度；
 # 要 --optim_target_modules 的（GaLore、APOLLO）和各自要另外一个库的，没有验证过。
 TORCH_OPTIMIZERS = {
     "adamw_torch", "adamw_torch_fused", "adamw_torch_npu_fused", "adafactor", "sgd", "adagrad", "rmsprop",

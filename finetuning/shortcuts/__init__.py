@@ -1,19 +1,8 @@
 """捷径：让训练便宜的几样做法，学到的都与普通的做法相同。
 
-用哪几样，只在这里定：:func:`choose` 看模型和设置，不运行它；训练由 :func:`apply` 照着装上，内存的预测
-（:mod:`finetuning.plan.memory`）用同一个 :func:`choose`。只有试过才知道的（模型是不是真的能首尾相接），由 :func:`apply`
-去试，不行就改成不用。一样一个文件，各自省了多少，量的命令和数字在 ``benchmarks/README.md``：
-
-=================== =============================== ==========================================
-文件                做法                            什么时候用
-=================== =============================== ==========================================
-``packing``         几段对话首尾相接，不填充        模型的注意力分得开各段
-``attention``       每段只算自己的三角形            同上
-``loss``            一次只展开几行 logits           同上，损失又是 transformers 自带的
-``micro_batches``   两个线程各算半批                同上，CPU，单个进程，训练的参数不多
-``frozen``          冻结的权重存成 bf16             bf16 自动混合精度，训练适配器
-``embedding``       共用的嵌入只留一份梯度          CPU，单个进程，不分微批次
-=================== =============================== ==========================================
+用哪几样，在 :func:`choose` 里定：它只看模型和设置，不运行模型；训练由 :func:`apply` 照着装上，内存的预测
+（:mod:`finetuning.plan.memory`）也照它来算。只有试过才知道的（模型是不是真的能首尾相接），由 :func:`apply` 去试，
+不行就照不能的重新选。一样一个文件，各自省了多少，见 ``benchmarks/README.md``。
 """
 
 from dataclasses import dataclass
@@ -41,6 +30,7 @@ class Setting:
         autocast: 自动混合精度的类型；None 是不用。
         padding_free: 要不要首尾相接（``--padding_free``）。
         neftune: 用不用 NEFTune 的噪声。
+        world_size: 一共几个进程。
         sharded: 权重切分在几张卡上（FSDP、DeepSpeed）。
     """
 
@@ -102,7 +92,7 @@ def choose(model: PreTrainedModel, setting: Setting, problem: str | None = None)
     parallel = (
         packed
         and alone_on_cpu
-        and threads.worthwhile(setting.device)
+        and threads.worthwhile("cpu")
         and setting.batch_size >= threads.WORKERS
         and is_small_and_repeatable(model)
     )
@@ -117,7 +107,7 @@ def choose(model: PreTrainedModel, setting: Setting, problem: str | None = None)
 
 
 def apply(model: PreTrainedModel, trainer: MicroBatchTrainer, setting: Setting) -> Shortcuts:
-    """装上；返回真正用上的。"""
+    """装上；返回用上的（``frozen_in_bf16`` 是打算：每个权重换不换得，训练开始时再看）。"""
     chosen = choose(model, setting)
     if chosen.packed and (problem := enable_packing(model, setting.autocast, chosen.frozen_in_bf16)):
         chosen = choose(model, setting, problem)

@@ -1,6 +1,7 @@
 """TODO 1 的自查：各项检查、提示，和做完之后的话。"""
 
 from self_check.data.checks import build_checks
+from self_check.data.errors import explain
 from self_check.data.learner import Learner
 from self_check.exercise import Exercise
 
@@ -9,6 +10,7 @@ DATA = Exercise(
     title="TODO 1：标签掩码（label masking）",
     prepare=Learner,
     checks=build_checks(),
+    explain=explain,
     hints=(
         "先想清楚要什么：模型聊天时，哪些 token 是它自己要输出的，哪些是程序替它写好的？\n"
         "只有它自己要输出的才学。拿文档字符串里的例子，用笔在每个 token 下面写上“学”或“不学”，"

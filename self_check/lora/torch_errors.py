@@ -12,6 +12,7 @@ from self_check.report import Diagnosis
 
 # 报错里的字样 → 它是什么意思。从上到下，第一个合的为准。
 _MEANINGS = {
+    "to unpack": "拆开的个数不对：x 可能是二维的，也可能是三维的，x.shape 的个数随它变；@ 两种都可以，不必拆。",
     "cannot be multiplied": (
         "两个矩阵的形状接不上：左边的最后一维要等于右边的第一维。看看相乘的顺序，有没有多余或漏掉的转置。"
     ),
