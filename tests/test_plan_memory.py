@@ -103,12 +103,13 @@ def test_two_micro_batches_are_two_of_everything_but_the_weights():
     config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 2, "vocab_size": 4000, "hidden_size": 256})
     try:
         torch.set_num_threads(2)
-        two = small(config, "lora", batch_size=4, max_length=64)
+        two = small(config, "lora", batch_size=4, max_length=64, gradient_accumulation_steps=2)
         torch.set_num_threads(1)
-        one = small(config, "lora", batch_size=2, max_length=64)
+        one = small(config, "lora", batch_size=2, max_length=64, gradient_accumulation_steps=2)
     finally:
         torch.set_num_threads(before)
     assert (two.shortcuts.micro_batches, one.shortcuts.micro_batches) == (2, 1)
+    assert one.gradients
     for part in ("gradients", "autocast_copies", "activations", "logits"):
         assert getattr(two, part) == 2 * getattr(one, part), part
     assert (two.weights, two.optimizer) == (one.weights, one.optimizer)

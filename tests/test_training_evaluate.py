@@ -1,5 +1,7 @@
 """检验：平均损失与逐字匹配，与最直接的算法对照。"""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -177,8 +179,9 @@ def test_all_threads_together_stay_within_the_bound(model, tokenizer, monkeypatc
     assert max(sizes) * cores <= 400
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows 上 os.kill 是强行结束，不是 Ctrl-C")
 def test_an_interrupt_stops_every_thread(model, tokenizer, monkeypatch, cores):
-    """一个线程里出了事，别的线程写到一半的也停下，模型和核数恢复原样。"""
+    """按了 Ctrl-C，各个线程写到一半的都停下，模型和核数恢复原样。"""
     written, raised = [], []
     tick = evaluate._Ticks.__call__
 
@@ -186,7 +189,7 @@ def test_an_interrupt_stops_every_thread(model, tokenizer, monkeypatch, cores):
         written.append(threading.get_ident())
         if len(set(written)) == cores and not raised:
             raised.append(True)
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
         return tick(self, *args, **kwargs)
 
     monkeypatch.setattr(evaluate._Ticks, "__call__", interrupted_once)
