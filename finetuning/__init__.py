@@ -36,7 +36,7 @@ import logging
 import os
 
 # 要在导入 torch 之前设：OpenMP 的线程做完自己的一份就睡，不空转着等别人。旁边有别的程序占着核时，空转等的就是被它
-# 挤掉的那个线程，每个运算都要等，慢好几倍；没有别的程序时几乎一样快（benchmarks/README.md）。
+# 挤掉的那个线程，每个运算都要等，慢好几倍（benchmarks/README.md 的“核怎样用”）。
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # 装了 bitsandbytes 时，它一被导入（transformers 和 PEFT 都会）就说 CPU 上少一个更快的算子：没有它也一样对。
