@@ -127,11 +127,15 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     Raises:
         UserError: 没有 ``target_modules`` 里的层。
     """
+    names = " ".join(lora_layer_names(model))  # 失败时，有的层已经包上了一半
     try:
         return cast(PeftModel, get_peft_model(model, config))
-    except ValueError as error:
-        wanted = " ".join(sorted(cast(LoraConfig, config).target_modules or ()))
-        raise UserError(f"不能给 {wanted} 加 LoRA，可选的层有 {' '.join(lora_layer_names(model))}。") from error
+    except (ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if isinstance(config, LoraConfig) and "arget modules" in reason:
+            wanted = " ".join(sorted(config.target_modules or ()))
+            raise UserError(f"不能给 {wanted} 加 LoRA，可选的层有 {names}。") from error
+        raise UserError(f"PEFT 不能给这个模型加这种适配器（{reason.rstrip('.')}）；请换一种 --method。") from error
 
 
 def lora_layer_names(model: PreTrainedModel) -> list[str]:

@@ -95,7 +95,7 @@ def run_main(main: Callable[[], None]) -> None:
         try:
             main()
         except (Interrupted, KeyboardInterrupt) as stop:
-            print(f"\n{stop or '已中断。'}", file=sys.stderr)
+            print(f"\n{str(stop) or '已中断。'}", file=sys.stderr)
             raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
         except BrokenPipeError:  # 读的人走了（| head）：不是错误，也没有人要听
             abandon_stdout()

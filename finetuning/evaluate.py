@@ -55,7 +55,7 @@ def mean_loss(model: PreTrainedModel, dataset: TokenizedDataset, collate: Callab
 
     按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。
     """
-    parallel = threads.worthwhile(model.device.type)
+    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model)
     lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
     most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
 
@@ -100,7 +100,7 @@ def generate_answers(
     # 前缀不在各层里，非用 PEFT 的不可。
     has_prefix = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
     generator: Any = model.get_base_model() if isinstance(model, PeftModel) and not has_prefix else model
-    parallel = threads.worthwhile(model.device.type) and not has_prefix
+    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not has_prefix
     interrupted = threading.Event()  # 按了 Ctrl-C：各个线程写到一半的也停下
 
     def write(indices: list[int]) -> None:

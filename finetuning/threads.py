@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
+from transformers import PreTrainedModel
 
 WORKERS = 2
 
@@ -22,6 +24,17 @@ Result = TypeVar("Result")
 def worthwhile(device: str) -> bool:
     """这个设备（``"cpu"``、``"cuda"``……）上值不值得用几个线程：CPU，核又够分。"""
     return device == "cpu" and torch.get_num_threads() >= WORKERS
+
+
+def is_safe(model: PreTrainedModel) -> bool:
+    """几个线程可以同时用这个模型：它的 forward 不改动它自己。
+
+    会改动的有三种：PEFT 给专家（MoE）的三维权重加的 LoRA，用的时候临时换掉权重；随长度而变的旋转位置编码
+    （longrope、dynamic），频率存在共用的地方；有循环状态的（RecurrentGemma），状态存在层里。
+    """
+    settings = str(model.config.to_dict())
+    shared = any(word in settings for word in ("longrope", "dynamic", "recurrent"))
+    return not shared and not any(isinstance(module, ParamWrapper) for module in model.modules())
 
 
 @contextmanager

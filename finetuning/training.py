@@ -178,6 +178,8 @@ class CausalLabelSmoother(LabelSmoother):
         self, model_output: Any, labels: Any, shift_labels: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """见 :class:`transformers.trainer_pt_utils.LabelSmoother`。"""
+        # logits 留在半精度里（见 OwnForward）；几万个数的 log_softmax 和相加要用 fp32。
+        model_output = {"logits": model_output["logits"].float()}
         return super().__call__(model_output, labels, not self.packed, num_items_in_batch)
 
 

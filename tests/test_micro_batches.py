@@ -4,8 +4,9 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
-from transformers import set_seed
+from transformers import MixtralConfig, MixtralForCausalLM, OPTConfig, OPTForCausalLM, set_seed
 
+from finetuning import threads
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.shortcuts import Setting, choose
@@ -38,7 +39,8 @@ def trained(tmp_path, rows, lora=False, **options):
     set_seed(0)
     model = toy_model()
     if lora:
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+        modules = "all-linear" if lora is True else lora
+        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=modules))
     assert enable_packing(model) is None
     args = arguments(tmp_path, **options)
     trainer = MicroBatchTrainer(
@@ -137,3 +139,29 @@ def test_an_error_in_a_thread_reaches_the_user_and_the_cores_come_back(tmp_path)
     with pytest.raises(IndexError):
         trainer.train()
     assert torch.get_num_threads() == 2
+
+
+def test_gradients_lie_as_their_parameters_do(tmp_path):
+    """嵌入的 LoRA 的梯度是转置的；优化器把参数和梯度按同样的次序读。"""
+    one, expected = trained(tmp_path / "one", 1, ["embed_tokens", "q_proj"])
+    two, actual = trained(tmp_path / "two", 2, ["embed_tokens", "q_proj"])
+    assert two == pytest.approx(one, rel=1e-4)
+    for name, parameter in expected.items():
+        torch.testing.assert_close(actual[name], parameter, rtol=1e-3, atol=1e-4, msg=name)
+
+
+OPT = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 16}
+OPT |= {"max_position_embeddings": 64, "word_embed_proj_dim": 16}
+MOE = {"vocab_size": 60, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+MOE |= {"num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1}
+
+
+def test_models_that_threads_would_mix_up_are_not_split():
+    assert micro_batches(OPTForCausalLM(OPTConfig(**OPT, dropout=0.1))) == 1, "dropout 只写在配置里"
+    assert micro_batches(OPTForCausalLM(OPTConfig(**OPT, dropout=0.0))) == 2
+    experts = MixtralForCausalLM(MixtralConfig(**MOE))
+    assert threads.is_safe(experts)
+    lora = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    assert not threads.is_safe(get_peft_model(experts, lora)), "PEFT 用的时候临时换掉专家的权重"
+    scaling = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    assert micro_batches(toy_model("llama", rope_parameters=scaling)) == 1

@@ -6,6 +6,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from toy_models import toy_model
+from transformers import GPTNeoConfig, GPTNeoForCausalLM
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.collator import PackedCollator, PaddedCollator
@@ -192,3 +193,7 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
     original = model.loss_function
     assert "损失" in enable_packing(model)
     assert model.loss_function is original
+
+    shape = {"vocab_size": 60, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_position_embeddings": 32}
+    model = GPTNeoForCausalLM(GPTNeoConfig(**shape, attention_types=[[["global", "local"], 1]]))
+    assert "掩码" in enable_packing(model)

@@ -94,6 +94,7 @@ def choose(model: PreTrainedModel, setting: Setting, problem: str | None = None)
         and alone_on_cpu
         and threads.worthwhile("cpu")
         and setting.batch_size >= threads.WORKERS
+        and threads.is_safe(model)
         and is_small_and_repeatable(model)
     )
     return Shortcuts(

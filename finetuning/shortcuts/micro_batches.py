@@ -18,11 +18,15 @@ _MOST_GRADIENT_BYTES = 64 * 2**20
 
 
 def is_small_and_repeatable(model: PreTrainedModel) -> bool:
-    """训练的参数不多，又没有 dropout：它的随机数由两个线程抢着取，先后每次不同，同样的种子就得不到同样的结果。"""
+    """训练的参数不多，又没有 dropout：它的随机数由两个线程抢着取，先后每次不同，同样的种子就得不到同样的结果。
+
+    有的模型（OPT）的 dropout 不是一层，只写在配置里，所以两处都看。
+    """
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
-    attention_dropout = getattr(model.config.get_text_config(), "attention_dropout", 0)
-    return 4 * trained <= _MOST_GRADIENT_BYTES and not dropout and not attention_dropout
+    settings = model.config.get_text_config().to_dict().items()
+    dropout |= any("drop" in name and isinstance(value, float) and value > 0 for name, value in settings)
+    return 4 * trained <= _MOST_GRADIENT_BYTES and not dropout
 
 
 class MicroBatchCollator:
@@ -94,8 +98,14 @@ class MicroBatchTrainer(Trainer):
         losses, gradients = zip(*self._pool.map(step, inputs["micro_batches"]), strict=True)
         for parameter, *parts in zip(parameters, *gradients, strict=True):
             for part in parts:
-                if part is not None:
-                    parameter.grad = part if parameter.grad is None else parameter.grad.add_(part)
+                if part is None:
+                    continue
+                if parameter.grad is not None:
+                    parameter.grad.add_(part)
+                elif part.stride() == parameter.stride():
+                    parameter.grad = part
+                else:  # 优化器把两者按同样的次序读；嵌入的 LoRA 的梯度是转置的
+                    parameter.grad = torch.empty_like(parameter).copy_(part)
         return torch.stack(losses).sum()
 
     def _gradients(

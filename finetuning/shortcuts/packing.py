@@ -29,6 +29,9 @@ def visible_problem(model: PreTrainedModel) -> str | None:
     base = base_of(model)
     if "logits_to_keep" not in inspect.signature(base.forward).parameters:
         return "它的 forward 没有 logits_to_keep"
+    positions = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+    if any(buffer.shape[-2:] == (positions, positions) for buffer in base.buffers()):
+        return "它的因果掩码只有那么大，放不下首尾相接的一行"
     layer_types = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if layer_types - _ATTENTION_LAYERS:
         return f"它有 {'、'.join(sorted(layer_types - _ATTENTION_LAYERS))} 层"
