@@ -1,6 +1,5 @@
 """LoRA 等适配器：读入它和它的基座；哪些层能加 LoRA，新添的标记要训练嵌入的哪几行。"""
 
-import json
 import os
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from finetuning.errors import UserError
 from finetuning.model import ADAPTER_CONFIG, LoadedModel, check_directory, explained, load_model
 from finetuning.output.claim import finish_publishing
-from finetuning.output.fingerprint import adapter_base, model_digest, read_record
+from finetuning.output.fingerprint import model_digest, read_record
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -57,10 +56,8 @@ def load_base_of(adapter: str, **options: Any) -> LoadedModel:
     Raises:
         UserError: 适配器的目录不完整；基座读不到，或者已经不是训练时的那一个。
     """
+    base_name = read_adapter_config(adapter).base_model_name_or_path
     with explained(adapter):
-        check_directory(Path(adapter), ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
-        json.loads(Path(adapter, ADAPTER_CONFIG).read_text("utf-8"))  # 坏了的，由 explained 来说
-        base_name = adapter_base(Path(adapter))
         if base_name is None:
             raise UserError(
                 f"{Path(adapter, ADAPTER_CONFIG)} 里没有写基座（base_model_name_or_path）；"
@@ -106,6 +103,16 @@ def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = Fals
         if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
             raise UserError(_other_base(name_or_path, base_name))
         return model
+
+
+def base_of(model: PreTrainedModel) -> PreTrainedModel:
+    """套了适配器的，取里面的基座。"""
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
+def has_prefix(model: PreTrainedModel) -> bool:
+    """套的是前缀（prefix tuning）这样的适配器：它在 KV 缓存里，不在任何一层里。"""
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
 
 
 def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, list[int]] | None:

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
-from peft import PeftModel
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from finetuning import threads
+from finetuning.adapter import base_of, has_prefix
 from finetuning.chatml import ChatML
 from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
@@ -98,9 +98,8 @@ def generate_answers(
     lengths = [len(prompt) for prompt in prompts]
     # 套了适配器的，用里面的基座来生成：LoRA 就在它的各层里，而 PEFT 的 generate 会临时改动模型，几个线程会互相妨碍。
     # 前缀不在各层里，非用 PEFT 的不可。
-    has_prefix = isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
-    generator: Any = model.get_base_model() if isinstance(model, PeftModel) and not has_prefix else model
-    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not has_prefix
+    generator: Any = model if has_prefix(model) else base_of(model)
+    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not has_prefix(model)
     interrupted = threading.Event()  # 按了 Ctrl-C：各个线程写到一半的也停下
 
     def write(indices: list[int]) -> None:

@@ -1,7 +1,7 @@
 """CPU 上的小模型：几件互不相干的活，各由一个线程从头做到尾。
 
-小模型的一步是几千个很小的运算，每一个都小得不值得由几个核来分：两个核分一个运算，几乎不比一个核快；旁边有别的程序
-占着一个核时，每个运算都要等被挤掉的那一半，慢好几倍。反过来，每个线程从头到尾做自己的一份，核就都用上了，
+小模型的一步是几千个很小的运算，由几个核来分一个运算很不划算：两个核空转着互相等，只比一个核快三成，睡着等反而更慢；
+旁边有别的程序占着一个核时，空转着的每个运算都要等被挤掉的那一半，慢好几倍。反过来，每个线程从头到尾做自己的一份，核就都用上了，
 也不互相等（``benchmarks/README.md`` 里有测量）。训练的微批次（micro-batch）、检验的各批都这样做。
 """
 
@@ -32,9 +32,17 @@ def is_safe(model: PreTrainedModel) -> bool:
     会改动的有三种：PEFT 给专家（MoE）的三维权重加的 LoRA，用的时候临时换掉权重；随长度而变的旋转位置编码
     （longrope、dynamic），频率存在共用的地方；有循环状态的（RecurrentGemma），状态存在层里。
     """
-    settings = str(model.config.to_dict())
-    shared = any(word in settings for word in ("longrope", "dynamic", "recurrent"))
-    return not shared and not any(isinstance(module, ParamWrapper) for module in model.modules())
+    return not any(
+        isinstance(module, ParamWrapper)
+        or hasattr(module, "recurrent_states")
+        or {"longrope", "dynamic"} & set(_rope_types(module))
+        for module in model.modules()
+    )
+
+
+def _rope_types(module: torch.nn.Module) -> list[str]:
+    types = getattr(module, "rope_type", None)  # 各种层的位置编码不同时（Gemma 3），是字典
+    return list(types.values()) if isinstance(types, dict) else [types] if types else []
 
 
 @contextmanager

@@ -94,12 +94,16 @@ class CheckedTrainer(MicroBatchTrainer):
         """权重切分在几张卡上（FSDP、DeepSpeed）：它们自己管精度和检查。"""
         return self.is_fsdp_enabled or self.is_deepspeed_enabled
 
+    @property
+    def own_autocast(self) -> torch.dtype | None:
+        """由我们打开的自动混合精度，见 :class:`OwnForward`；None 是不用，或由 FSDP、DeepSpeed 来管。"""
+        return None if self.sharded else cast(SFTArguments, self.args).autocast
+
     def compute_loss_context_manager(self) -> ExitStack:
-        """见 :class:`transformers.Trainer`；自动混合精度在这里打开，见 :class:`OwnForward`。"""
+        """见 :class:`transformers.Trainer`；自动混合精度在这里打开。"""
         stack = super().compute_loss_context_manager()
-        dtype = cast(SFTArguments, self.args).autocast
-        if dtype is not None and not self.sharded:
-            stack.enter_context(torch.autocast(self.args.device.type, dtype))
+        if self.own_autocast is not None:
+            stack.enter_context(torch.autocast(self.args.device.type, self.own_autocast))
         return stack
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -238,7 +242,7 @@ def build_trainer(
         callbacks=[GracefulInterrupt()],
     )
     trainer.output = output
-    if args.autocast is not None and not trainer.sharded:
+    if trainer.own_autocast is not None:
         trainer.add_callback(OwnForward(model))
     trainer.add_callback(StopBeforeExtraStep())
     chosen = shortcuts.apply(model, trainer, shortcuts.Setting.of(args, padding_free, trainer.sharded))

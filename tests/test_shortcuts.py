@@ -6,10 +6,11 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
-from transformers import AutoModelForCausalLM, Qwen3NextConfig
+from transformers import AutoModelForCausalLM, GPTJConfig, Qwen3NextConfig
 
 from benchmarks.models import PlainConfig
 from finetuning import shortcuts
+from finetuning.adapter import base_of
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.data import Splits
@@ -17,7 +18,6 @@ from finetuning.plan.memory import plan
 from finetuning.shortcuts import Setting, Shortcuts, choose
 from finetuning.shortcuts.frozen import FrozenWeightsInBf16
 from finetuning.shortcuts.loss import chunked_causal_lm_loss
-from finetuning.shortcuts.packing import base_of
 from finetuning.training import build_trainer
 
 EXAMPLE = {"input_ids": [3, 9, 4, 7], "labels": [-100, 9, 4, 7]}
@@ -33,6 +33,18 @@ CONFIGS = {
     "packable": toy_model(dtype="bfloat16").config,
     "no logits_to_keep": PlainConfig(**SMALL),
     "hybrid": Qwen3NextConfig(**HYBRID),
+    "no attention interface": GPTJConfig(
+        vocab_size=400,
+        n_embd=32,
+        n_layer=1,
+        n_head=2,
+        rotary_dim=8,
+        n_positions=64,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        dtype="bfloat16",
+    ),
 }
 
 
@@ -98,6 +110,8 @@ def installed(model, trainer, why_not) -> Shortcuts:
         ),
         ("no logits_to_keep", "lora", 4, True, {"packed": False, "frozen_in_bf16": True}),
         ("hybrid", "full", 4, True, {"packed": False, "one_embedding_gradient": True}),
+        ("no attention interface", "full", 4, True, {}),
+        ("no attention interface", "lora", 4, True, {}),
         ("hybrid", "lora", 4, False, {"packed": False, "frozen_in_bf16": False}),
     ],
 )

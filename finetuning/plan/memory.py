@@ -31,7 +31,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PrefixTuningConfig
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from finetuning.adapter import new_adapter
+from finetuning.adapter import base_of, new_adapter
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.errors import UserError
@@ -42,7 +42,6 @@ from finetuning.shortcuts.attention import PER_DOCUMENT
 from finetuning.shortcuts.embedding import add_embedding_gradient_in_place
 from finetuning.shortcuts.frozen import frozen_linears
 from finetuning.shortcuts.loss import chunk_size, chunked_causal_lm_loss
-from finetuning.shortcuts.packing import base_of
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -158,21 +157,15 @@ def plan(
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     loading = storage_bytes(model)
 
-    setting = Setting(device, batch_size, autocast, padding_free)
-    chosen = choose(model, setting)
-    if chosen.packed:
-        base = base_of(model)
-        base.set_attn_implementation(PER_DOCUMENT)
-        if base.config._attn_implementation != PER_DOCUMENT:
-            chosen = choose(model, setting, "它不用 transformers 的注意力接口（AttentionInterface）")
-        elif device != "cpu":
-            base.set_attn_implementation("sdpa")
+    chosen = choose(model, Setting(device, batch_size, autocast, padding_free))
     chosen = replace(chosen, frozen_in_bf16=chosen.frozen_in_bf16 and config.dtype == torch.bfloat16)
     if chosen.frozen_in_bf16:
         for linear in frozen_linears(model):
             linear.weight.data = linear.weight.data.to(torch.bfloat16)
     if chosen.chunked_loss:
         base_of(model).loss_function = partial(chunked_causal_lm_loss, chunk=chunk_size(device))
+    if chosen.packed and device == "cpu":
+        model.set_attn_implementation(PER_DOCUMENT)
     if chosen.one_embedding_gradient:
         add_embedding_gradient_in_place(model)
     if gradient_checkpointing:

@@ -3,13 +3,12 @@
 import inspect
 from contextlib import nullcontext
 from functools import partial
-from typing import cast
 
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss
 
+from finetuning.adapter import base_of, has_prefix
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.shortcuts.attention import PER_DOCUMENT
 from finetuning.shortcuts.frozen import frozen_in_bf16
@@ -17,11 +16,6 @@ from finetuning.shortcuts.loss import chunked_causal_lm_loss
 
 # 只看自己前面的层：全部，或一个窗口。其余的（线性注意力、分块注意力……）会把前一段的状态带进后一段。
 _ATTENTION_LAYERS = {"full_attention", "sliding_attention"}
-
-
-def base_of(model: PreTrainedModel) -> PreTrainedModel:
-    """套了 PEFT 适配器的，取里面的基座。"""
-    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
 
 
 def visible_problem(model: PreTrainedModel) -> str | None:
@@ -35,7 +29,7 @@ def visible_problem(model: PreTrainedModel) -> str | None:
     layer_types = set(getattr(base.config.get_text_config(), "layer_types", None) or ())
     if layer_types - _ATTENTION_LAYERS:
         return f"它有 {'、'.join(sorted(layer_types - _ATTENTION_LAYERS))} 层"
-    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+    if has_prefix(model):
         return "前缀放在 KV 缓存里，而首尾相接的一行不能有缓存"
     return None
 
