@@ -20,11 +20,8 @@ EXAMPLES = [
 
 
 @pytest.fixture(autouse=True)
-def two_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def two_cores(set_cores):
+    set_cores(2)
 
 
 def arguments(tmp_path, **options) -> SFTArguments:

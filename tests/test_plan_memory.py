@@ -98,16 +98,13 @@ def test_what_saves_memory_and_what_costs():
     assert fp32.weights == lora.weights
 
 
-def test_two_micro_batches_are_two_of_everything_but_the_weights():
-    before = torch.get_num_threads()
+def test_two_micro_batches_are_two_of_everything_but_the_weights(set_cores):
     config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 2, "vocab_size": 4000, "hidden_size": 256})
-    try:
-        torch.set_num_threads(2)
-        two = small(config, "lora", batch_size=4, max_length=64, gradient_accumulation_steps=2)
-        torch.set_num_threads(1)
-        one = small(config, "lora", batch_size=2, max_length=64, gradient_accumulation_steps=2)
-    finally:
-        torch.set_num_threads(before)
+    options = {"max_length": 64, "gradient_accumulation_steps": 2}
+    set_cores(2)
+    two = small(config, "lora", batch_size=4, **options)
+    set_cores(1)
+    one = small(config, "lora", batch_size=2, **options)
     assert (two.shortcuts.micro_batches, one.shortcuts.micro_batches) == (2, 1)
     assert one.gradients
     for part in ("gradients", "autocast_copies", "activations", "logits"):

@@ -49,11 +49,8 @@ CONFIGS = {
 
 
 @pytest.fixture(autouse=True)
-def cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+def cores(set_cores):
+    set_cores(2)
 
 
 def used_in_training(tmp_path, monkeypatch, config, method, batch_size, bf16):

@@ -12,11 +12,8 @@ from finetuning import threads
 
 
 @pytest.fixture(autouse=True)
-def four_cores():
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    yield
-    torch.set_num_threads(before)
+def four_cores(set_cores):
+    set_cores(4)
 
 
 def test_each_thread_has_its_share_of_the_cores():

@@ -22,11 +22,9 @@ ANSWERS = ["好", "今天天气晴朗。", "猫喜欢鱼。", "首都是巴黎�
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
-def cores(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+def cores(request, set_cores):
+    set_cores(request.param)
+    return request.param
 
 
 @pytest.fixture(scope="module")
