@@ -4,13 +4,15 @@
 
 两张表：
 
-- 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；轮流测几轮，取中位数。
+- 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；OpenMP 的线程做完自己的一份，
+  睡着等别人（本项目的设置），还是空转着等（OpenMP 的默认）。轮流测几轮，取中位数。
 - 从头到尾的 ``train_lora_solution.py``：训练用多久，训练之外（import、两次检验、保存）用多久。
 
 要在没有别的程序在跑的机器上测。
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,13 +20,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 from benchmarks.models import EMBEDDED
 from benchmarks.worker import Spec, run
 
 _ROUNDS = 3
+# 等的办法 → OMP_WAIT_POLICY；空的，libgomp 说一句不认识，就用它的默认。
+_POLICIES = {"空转": "", "睡": "passive"}
 _SPEC = Spec("", EMBEDDED, bf16=True, steps=40, warmup=5, batch_size=32, train_file="data/dev.jsonl")
 # 做法 → (程序, 线程)。
 CASES = {
@@ -71,12 +77,11 @@ def command_seconds() -> tuple[float, float]:
 
 def main() -> None:
     """逐个测量并打印。"""
-    print(f"| 一步，毫秒 | 旁边的程序 | {' | '.join(CASES)} |\n|---|---|{'---|' * len(CASES)}")
-    for lora in (False, True):
-        for busy in (False, True):
-            with neighbour(busy):
-                cells = " | ".join(f"{value:.0f}" for value in step_milliseconds(lora).values())
-            print(f"| {'LoRA' if lora else '全参数'} | {'有' if busy else '没有'} | {cells} |", flush=True)
+    print(f"| 一步，毫秒 | 旁边的程序 | 等的办法 | {' | '.join(CASES)} |\n|---|---|---|{'---|' * len(CASES)}")
+    for lora, busy, (wait, policy) in product((False, True), (False, True), _POLICIES.items()):
+        with neighbour(busy), patch.dict(os.environ, OMP_WAIT_POLICY=policy):
+            cells = " | ".join(f"{value:.0f}" for value in step_milliseconds(lora).values())
+        print(f"| {'LoRA' if lora else '全参数'} | {'有' if busy else '没有'} | {wait} | {cells} |", flush=True)
     print("\n| 整个命令，秒 | 训练 | 训练之外 | 一共 |\n|---|---|---|---|")
     for busy in (False, True):
         with neighbour(busy):
