@@ -1,21 +1,34 @@
-"""LoRA 等适配器：读入它和它的基座；哪些层能加 LoRA，新添的标记要训练嵌入的哪几行。"""
+"""LoRA 等适配器：读入它和它的基座；给哪些层加 LoRA，新添的标记要训练嵌入的哪几行；合并进基座。"""
 
+import difflib
+import json
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from finetuning.errors import UserError
-from finetuning.model import ADAPTER_CONFIG, LoadedModel, check_directory, explained, load_model
+from finetuning.model import LoadedModel, has_other_modalities, load_model
+from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
 
+ALL_LINEAR = "all-linear"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_TAKES_LORA = (nn.Linear, Conv1D, nn.Embedding, nn.Conv1d, nn.Conv2d)  # GPT-2 的线性层是 Conv1D
+# 状态空间模型（Mamba）的这两种层由融合的算子直接用权重来算，不经过 forward，PEFT 因此不给它们加 LoRA。
+_MAMBA_MODELS = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
+_MAMBA_LAYERS = {"out_proj", "conv1d"}
+_CHECKED_TOKENS = 16  # 合并前后在多少个 token 上核对
 
 
 def load_for_chat(name_or_path: str) -> LoadedModel:
@@ -44,6 +57,8 @@ def read_adapter_config(adapter: str) -> Any:
     """
     with explained(adapter):
         check_directory(Path(adapter), ADAPTER_CONFIG, (_ADAPTER_WEIGHTS,))
+        if not isinstance(json.loads(Path(adapter, ADAPTER_CONFIG).read_text(encoding="utf-8")), dict):
+            raise UserError(f"{Path(adapter, ADAPTER_CONFIG)} 应该是一个 JSON 对象；请重新下载，或重新训练这个适配器。")
         return PeftConfig.from_pretrained(adapter)
 
 
@@ -102,6 +117,8 @@ def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = Fals
         # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
         if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
             raise UserError(_other_base(name_or_path, base_name))
+        if trainable:
+            refuse_tied(model)
         return model
 
 
@@ -131,29 +148,139 @@ def embedding_rows(model: PreTrainedModel, token_ids: list[int]) -> dict[str, li
 def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     """冻结基座，照 PEFT 的配置添上要训练的参数。
 
+    Args:
+        config: ``target_modules`` 里的名字可以是 ``all-linear``，也可以是它和别的层一起。
+
     Raises:
-        UserError: 没有 ``target_modules`` 里的层。
+        UserError: ``target_modules`` 里有一个名字没有对应的层，或它是与别处共用的矩阵；PEFT 不能给这个模型加。
     """
-    names = " ".join(lora_layer_names(model))  # 失败时，有的层已经包上了一半
+    if isinstance(config, LoraConfig):
+        wanted = config.target_modules or ALL_LINEAR
+        config.target_modules = _resolve(model, [wanted] if isinstance(wanted, str) else sorted(wanted))
     try:
-        return cast(PeftModel, get_peft_model(model, config))
-    except (ValueError, TypeError) as error:
+        adapted = cast(PeftModel, get_peft_model(model, config))
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        if isinstance(config, LoraConfig) and "arget modules" in reason:
-            wanted = " ".join(sorted(config.target_modules or ()))
-            raise UserError(f"不能给 {wanted} 加 LoRA，可选的层有 {names}。") from error
         raise UserError(f"PEFT 不能给这个模型加这种适配器（{reason.rstrip('.')}）；请换一种 --method。") from error
+    refuse_tied(adapted)
+    return adapted
+
+
+def _resolve(model: PreTrainedModel, wanted: Iterable[str]) -> str | list[str]:
+    """``--target_modules`` → PEFT 的 ``target_modules``；每个名字都要有对应的层。"""
+    layers, default = lora_layers(model), _linear_layers(model)
+    if list(wanted) == [ALL_LINEAR]:
+        return ALL_LINEAR if layers == default else layers
+    targets: list[str] = []
+    for name in wanted:
+        if name == ALL_LINEAR:
+            targets += layers
+        elif any(_matches(name, each) and isinstance(layer, _TAKES_LORA) for each, layer in model.named_modules()):
+            targets.append(name)
+        else:
+            names = lora_layer_names(model)
+            close = difflib.get_close_matches(name, names, n=1)
+            guess = f"（是不是 {close[0]}？）" if close else ""
+            raise UserError(f"不能给 {name} 加 LoRA，没有叫这个名字的线性层{guess}；可选的层有 {' '.join(names)}。")
+    return targets
+
+
+def _matches(name: str, full_name: str) -> bool:
+    """与 PEFT 相同：名字是末尾的一段或几段。"""
+    return full_name == name or full_name.endswith(f".{name}")
+
+
+def refuse_tied(model: PeftModel) -> None:
+    """输入与输出的嵌入是同一个矩阵（tied embeddings）时，LoRA 只能改动其中一处，合并以后却两处都变：是另一个模型。
+
+    Raises:
+        UserError: 给它加了 LoRA。
+    """
+    base = base_of(cast(PreTrainedModel, model))
+    inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
+    if outputs is None or inputs.weight is not outputs.weight:
+        return
+    for name, layer in base.named_modules():
+        if layer in (inputs, outputs) and isinstance(layer, LoraLayer):
+            raise UserError(
+                f"不能给 {name.rsplit('.', 1)[-1]} 加 LoRA：这个模型的输入与输出共用一个嵌入矩阵，"
+                "LoRA 只改一处，合并时却两处都变，得到的是另一个模型；请从 --target_modules 里去掉它。"
+            )
+
+
+def lora_layers(model: PreTrainedModel) -> list[str]:
+    """``all-linear`` 给哪些层加 LoRA，全名：读文字的那一部分里，输出层以外的线性层。
+
+    PEFT 自己的 all-linear 也给看图的部分加，而文字用不到它；遇到 Mamba 的模型则整个失败。
+    """
+    names = _linear_layers(model)
+    decoder = model.get_decoder()
+    inside = {id(layer) for layer in decoder.modules()} if has_other_modalities(model) else None
+    if inside:
+        names = [name for name in names if id(model.get_submodule(name)) in inside]
+    if model.config.model_type in _MAMBA_MODELS:
+        names = [name for name in names if name.rsplit(".", 1)[-1] not in _MAMBA_LAYERS]
+    return names
+
+
+def _linear_layers(model: PreTrainedModel) -> list[str]:
+    """PEFT 的 all-linear：输出层以外的线性层。"""
+    output = model.get_output_embeddings()
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | Conv1D) and layer is not output
+    ]
 
 
 def lora_layer_names(model: PreTrainedModel) -> list[str]:
-    """能加 LoRA 的层的名字（末一段），如 ``q_proj``：输出层以外的线性层，与 all-linear 相同。"""
-    names = {
-        name.rsplit(".", 1)[-1]
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | Conv1D)  # GPT-2 的线性层是 Conv1D
-        and layer is not model.get_output_embeddings()
-    }
-    return sorted(names)
+    """能加 LoRA 的层的名字（末一段），如 ``q_proj``。"""
+    return sorted({name.rsplit(".", 1)[-1] for name in lora_layers(model)})
+
+
+def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
+    """LoRA 加在了哪里：层的名字（末一段）→（几层，一共几个要训练的参数）。"""
+    layers: Counter[str] = Counter()
+    parameters: Counter[str] = Counter()
+    for full_name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            name = full_name.rsplit(".", 1)[-1]
+            layers[name] += 1
+            parameters[name] += sum(each.numel() for each in layer.parameters() if each.requires_grad)
+    return {name: (count, parameters[name]) for name, count in layers.items()}
+
+
+def merge(model: PeftModel) -> PreTrainedModel:
+    """把适配器合并进基座：W + (alpha / r)·BA 就是一个普通的矩阵。合并前后在几个 token 上核对，算出的要相同。
+
+    Raises:
+        UserError: 合并不了，或合并出来的是另一个模型。
+    """
+    base = base_of(cast(PreTrainedModel, model))
+    vocabulary = base.config.get_text_config().vocab_size
+    tokens = torch.randint(vocabulary, (1, _CHECKED_TOKENS), generator=torch.Generator().manual_seed(0))
+    tokens = tokens.to(base.device)
+    model.eval()
+    with torch.no_grad():
+        expected = model(input_ids=tokens).logits
+    try:
+        merged = cast(PreTrainedModel, cast(Any, model).merge_and_unload(safe_merge=True))
+    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"这个适配器合并不了（{reason.rstrip('.')}）；适配器自己没有动，可以照旧使用。") from error
+    with torch.no_grad():
+        difference = (merged(input_ids=tokens).logits - expected).abs().max().item()
+    if not difference <= _tolerance(merged) * expected.abs().max().item():  # NaN 与什么比都是假
+        raise UserError(
+            f"合并出来的是另一个模型（logits 最多差 {difference:.2g}，原来最大 {expected.abs().max().item():.2g}），没有存："
+            "多半是适配器改动了与别处共用的矩阵（tied embeddings）；适配器自己没有动，可以照旧使用。"
+        )
+    return merged
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    """舍入误差占最大的 logits 的多少；TF32 和半精度粗得多。"""
+    return 1e-3 if model.dtype == torch.float32 and model.device.type == "cpu" else 5e-2
 
 
 def _other_base(name_or_path: str, base_name: str) -> str:

@@ -9,7 +9,8 @@ ShareGPT          ``{"conversations": [{"from": "human", "value": "…"}, …]}`
 Alpaca            ``{"instruction": "…", "input": "…", "output": "…"}``，可以另有 system、history
 ================  ==========================================================================
 
-多余的键不看；值是 null 的键等于没有这个键（Parquet 用 null 补齐各行的键）。
+值是 null 的键等于没有这个键（Parquet 用 null 补齐各行的键）。多余的键不看，除非不看就会学错：写在消息外面的系统提示，
+工具、图片，思考过程，“这一条不学”的记号，偏好数据的好坏。这里还不会用它们，有就不收，不悄悄丢掉。
 """
 
 import re
@@ -29,8 +30,21 @@ Conversation = list[Message]
 # 各家对同一个角色的叫法；不在表里的（tool、function、observation……）不是本项目能教的对话。
 ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 
-# 回答的一部分，却不在 content 里：当作多余的键不看，模型学到的就是半个回答。
-_TOOL_CALLS = ("tool_calls", "function_call")
+# 消息的一部分，却不在 content 里：不看它，模型学到的就是半段话。
+_MORE_CONTENT = {
+    **dict.fromkeys(("tool_calls", "function_call"), "工具调用"),
+    **dict.fromkeys(("reasoning_content", "reasoning", "thinking"), "思考过程"),
+    **dict.fromkeys(("images", "image", "videos", "video", "audios", "audio"), "图片、视频或声音"),
+}
+# 写在对话旁边、不看就会学错的。
+_BESIDE = {
+    **dict.fromkeys(("tools", "functions"), "工具的定义"),
+    **{key: _MORE_CONTENT[key] for key in ("images", "image", "videos", "video", "audios", "audio")},
+    **dict.fromkeys(("chosen", "rejected", "rejected_response", "rejected_messages"), "偏好数据的一部分"),
+}
+# 一条回答学不学、学几分的记号：这里每条回答都学，所以只收“学”。
+_LEARN_OR_NOT = ("weight", "loss", "loss_weight", "train", "train_on_turn")
+_SAYS_NOTHING = ("", "[]", "{}", "null")  # 有的数据集把列表存成文字
 
 # NUL 来自损坏的文件；单独的代理项（lone surrogate）来自被截成两半的 emoji，它无法写成 UTF-8，分词器也不收。
 _UNENCODABLE = re.compile("[\0\ud800-\udfff]")
@@ -67,6 +81,8 @@ def to_conversation(row: object) -> Conversation:
         BadRowError: 认不出格式，或违反上面的规则。
     """
     messages = _find_messages(row)
+    if isinstance(row, dict):
+        _check_beside(row, messages)
     conversation = [_to_message(message, f"第 {number} 条消息") for number, message in enumerate(messages, 1)]
     _check_turns(conversation)
     return conversation
@@ -89,6 +105,23 @@ def _find_messages(row: object) -> list[object]:
     raise BadRowError(f"认不出格式：要有 conversations、messages 或 instruction 这三个键之一，这一行的键是 {keys}")
 
 
+def _check_beside(row: dict, messages: list[object]) -> None:
+    """对话旁边的键，有没有不看就会学错的。"""
+    for key, meaning in _BESIDE.items():
+        if _says_something(row.get(key)):
+            raise BadRowError(f"对话旁边有{meaning}（{key}），只支持纯文字的对话")
+    if isinstance(row.get("label"), bool):
+        raise BadRowError("对话旁边有 label（true 或 false），这是 KTO 的偏好数据；请只留下要学的回答，并去掉这个键")
+    if row.get("instruction") is None and _says_something(system := row.get("system")):
+        first = messages[0] if messages and isinstance(messages[0], dict) else {}
+        if system not in (first.get("content"), first.get("value")):
+            raise BadRowError("system 写在了对话外面；请把它写成第一条消息（role 是 system）")
+
+
+def _says_something(value: object) -> bool:
+    return bool(value) and not (isinstance(value, str) and value.strip() in _SAYS_NOTHING)
+
+
 def _alpaca_messages(row: dict) -> list[object]:
     """Alpaca 的一行（https://github.com/tatsu-lab/stanford_alpaca）→ 消息列表。
 
@@ -104,6 +137,8 @@ def _alpaca_messages(row: dict) -> list[object]:
     for question, answer in history:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     instruction, extra = _to_text(row["instruction"], "instruction "), _to_text(row.get("input") or "", "input ")
+    if not instruction.strip():
+        raise BadRowError("instruction 是空的；问题请写在 instruction 里")
     question = f"{instruction}\n{extra}" if extra.strip() else instruction
     answer = _to_text(row.get("output"), "output ")
     return [*messages, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
@@ -120,9 +155,12 @@ def _to_message(message: object, where: str) -> Message:
         raise BadRowError(f"{where}的角色是 {_quote(role)}，只支持 system、user（human）和 assistant（gpt）")
     if content is None:
         raise BadRowError(f"{where}没有内容（content 或 value）")
-    for key in _TOOL_CALLS:
-        if message.get(key):
-            raise BadRowError(f"{where}里有工具调用（{key}），只支持纯文字的对话")
+    for key, meaning in _MORE_CONTENT.items():
+        if _says_something(message.get(key)):
+            raise BadRowError(f"{where}里有{meaning}（{key}），只支持纯文字的对话")
+    for key in _LEARN_OR_NOT:
+        if ROLES[role] == "assistant" and message.get(key) not in (None, 1):  # True 等于 1
+            raise BadRowError(f"{where}的 {key} 是 {_quote(message[key])}，而这里每条回答都学；请去掉不要学的，或这个键")
     return {"role": ROLES[role], "content": _to_text(content, f"{where}的内容")}
 
 

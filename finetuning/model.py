@@ -3,21 +3,27 @@
 只读 safetensors，从不执行模型仓库里的代码（``trust_remote_code``）。
 """
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from transformers import AddedToken, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AddedToken,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from finetuning.chatml import CHATML_TOKENS, chat_template_for
 from finetuning.device import avoid_cudnn_attention
-from finetuning.errors import LOADING, UserError
-from finetuning.terminal import stage
+from finetuning.errors import LOADING
+from finetuning.model_checks import check_directory, check_tokenizer, check_weights, explained, read_config
+from finetuning.terminal import say, stage
 
-ADAPTER_CONFIG = "adapter_config.json"
+# 只在采样（do_sample）时起作用的设置。
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
 
 
 class LoadedModel(NamedTuple):
@@ -37,11 +43,12 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
         options: 原样交给 ``from_pretrained`` 的其他选项，如 QLoRA 的 ``quantization_config``。
 
     Raises:
-        UserError: 目录不完整，只有 pickle 格式的权重，或连不上 hub。
+        UserError: 目录不完整，只有 pickle 格式的权重，不是读得了的种类，或连不上 hub。
     """
     avoid_cudnn_attention()
     with stage(f"{LOADING} {name_or_path}"), explained(name_or_path):
         check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
+        read_config(name_or_path)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_path,
@@ -49,16 +56,55 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # 形状不同的，由 _check_weights 来说
+            ignore_mismatched_sizes=True,  # 形状不同的，由 check_weights 来说
             **options,
         )
     model, loading_info = loaded
-    _check_weights(name_or_path, loading_info)
-    _check_tokenizer(name_or_path, model, tokenizer)
+    check_weights(name_or_path, loading_info)
+    check_tokenizer(name_or_path, model, tokenizer)
     _keep_gradients_on_cpu(model)
+    if has_other_modalities(model):  # 看图、听声音的部分，文字用不到，学不到什么
+        model.requires_grad_(False)
+        for part in (model.get_decoder(), model.get_output_embeddings()):
+            part.requires_grad_(True)
     new_token_ids = _add_chatml_tokens(model, tokenizer)
     _set_chat_defaults(model, tokenizer)
+    _mend_generation_config(name_or_path, model)
     return LoadedModel(model, tokenizer, new_token_ids)
+
+
+def has_other_modalities(model: PreTrainedModel) -> bool:
+    """除了读写文字，还有看图、听声音的部分。"""
+    return model.config.get_text_config() is not model.config
+
+
+def _mend_generation_config(name_or_path: str, model: PreTrainedModel) -> None:
+    """很多公开的模型的 ``generation_config.json`` 自相矛盾（有 temperature，却没有打开采样）：transformers 读它时只警告，
+    存它时却失败，那时已经训练完了。不起作用的设置去掉，回答不变。
+
+    Raises:
+        UserError: 去掉以后还是存不了。
+    """
+    config = model.generation_config
+    if (problem := _problem_of(config)) is None:
+        return
+    if not config.do_sample:
+        for name in _SAMPLING:
+            setattr(config, name, None)
+    if _problem_of(config) is not None:  # 别的矛盾：只留下停在哪里、用什么填充
+        kept = {name: getattr(config, name) for name in ("eos_token_id", "bos_token_id", "pad_token_id")}
+        config = model.generation_config = GenerationConfig(**kept)
+    say(f"{name_or_path} 的 generation_config.json 自相矛盾（{problem}），存的时候去掉其中不起作用的设置。")
+
+
+def _problem_of(config: GenerationConfig) -> str | None:
+    """存不了的原因；没有是 None。"""
+    try:
+        config.validate(strict=True)
+    except ValueError as error:
+        lines = [line.strip("- ") for line in str(error).splitlines() if line.startswith("-")]
+        return (lines or str(error).splitlines())[0].split(" -- ")[0].split(". ")[0]
+    return None
 
 
 def max_positions(model: PreTrainedModel) -> int | None:
@@ -114,67 +160,3 @@ def _set_chat_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
     model.config.get_text_config().eos_token_id = stop_ids[0]
     model.generation_config.eos_token_id = [token for token in dict.fromkeys(stop_ids) if token is not None]
-
-
-def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]) -> None:
-    """本地目录里要有配置和 safetensors 格式的权重；不是目录的，留给 hub 去找。"""
-    if not path.is_dir():
-        if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
-            raise UserError(f"找不到模型目录 {path}；请检查路径。")
-        return
-    if not (path / config_name).is_file():
-        if (path / ADAPTER_CONFIG).is_file():
-            raise UserError(
-                f"{path} 是适配器，不是整个模型；接着训练它，请用 train_lora_solution.py；要在它的上面做全参数微调，"
-                "请在训练它时加上 --merge_and_save，再用合并好的目录（其中的 merged）。"
-            )
-        raise UserError(f"{path} 不是模型目录：里面没有 {config_name}。")
-    # 要看真正会去读的那个文件：目录里有别的 safetensors 时，库会退回去读 pickle 格式的权重。
-    if not any((path / name).is_file() for name in weights_names):
-        raise UserError(
-            f"{path} 里没有 safetensors 格式的权重；不读 pickle 格式（.bin、.pt，打开就可能执行任意代码），请先转换。"
-        )
-
-
-def _check_weights(name_or_path: str, loading_info: dict[str, Any]) -> None:
-    """权重文件里缺少的矩阵，transformers 用随机数补上，只警告一句；那样训练的就不是这个模型了。"""
-    missing, mismatched = loading_info["missing_keys"], loading_info["mismatched_keys"]
-    if missing or mismatched:
-        problem = f"缺少 {min(missing)}" if missing else f"{min(mismatched)[0]} 的形状不同"
-        raise UserError(
-            f"{name_or_path} 的权重与 config.json 对不上（{problem}，共 {len(missing) + len(mismatched)} 个）；"
-            "请检查它们是不是同一个模型的，或重新下载。"
-        )
-
-
-def _check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """目录里没有分词器文件时，transformers 给一个空的；别的模型的分词器，它也照收。"""
-    if not tokenizer("a", add_special_tokens=False)["input_ids"]:
-        raise UserError(f"{name_or_path} 里没有分词器（tokenizer.json）；请把与模型一起发布的分词器文件也放进去。")
-    embeddings: Any = model.get_input_embeddings()
-    rows = embeddings.weight.shape[0]
-    # 只比原来的词表：有的模型（如 Gemma 3）另添的 token 比嵌入多，但文字里用不到它们。
-    if tokenizer.vocab_size > rows:
-        raise UserError(
-            f"{name_or_path} 的分词器有 {tokenizer.vocab_size} 个 token，模型的嵌入却只有 {rows} 行；"
-            "请换成与模型一起发布的分词器。"
-        )
-
-
-@contextmanager
-def explained(name_or_path: str) -> Iterator[None]:
-    """把读模型时的各种异常变成一句话。"""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # 文件损坏、网络不通、结构不认识……类型取决于各个库，列不全
-        first, *more = str(error).strip().splitlines() or [""]
-        # 有的异常只有一个词（KeyError），有的第一行以冒号结尾，下一行才是原因。
-        reason = f"{type(error).__name__}: {first} {more[0].strip() if first.endswith(':') and more else ''}".strip()
-        if os.path.isdir(name_or_path):  # noqa: PTH112  太长的名字，Path.is_dir 会抛异常
-            raise UserError(f"{name_or_path} 读不出来（{reason}）；请检查里面的文件是否完整，或重新下载。") from error
-        raise UserError(
-            f"读不到模型 {name_or_path}：当前目录（{Path.cwd()}）下没有它，也没能从 hub 得到它（{reason}）。"
-            "连不上 hub 时，可以设环境变量 HF_ENDPOINT（例如 https://hf-mirror.com）改用镜像，或把模型下载下来，改写本地目录的路径。"
-        ) from error

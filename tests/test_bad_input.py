@@ -413,7 +413,7 @@ BROKEN_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 BROKEN_ADAPTERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut_config": (write("adapter_config.json", b"{"), "请检查里面的文件是否完整"),
-    "config_is_a_list": (write("adapter_config.json", b"[]"), "没有写基座（base_model_name_or_path）"),
+    "config_is_a_list": (write("adapter_config.json", b"[]"), "应该是一个 JSON 对象"),
     "config_without_base": (write("adapter_config.json", b"{}"), "没有写基座（base_model_name_or_path）"),
     "base_is_null": (edit("adapter_config.json", base_model_name_or_path=None), "没有写基座"),
     "base_is_missing": (edit("adapter_config.json", base_model_name_or_path="./gone"), "的基座不能用"),

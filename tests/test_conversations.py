@@ -45,6 +45,12 @@ GOOD_ROWS = {
         {**native({**QUESTION, "weight": 0, "name": "x"}, {**ANSWER, "tool_calls": None}), "id": 7, "tools": []},
         [QUESTION, ANSWER],
     ),
+    "learnt_as_everywhere": (
+        {**native({**ANSWER, "weight": 1.0, "train": True} | {"role": "user"}, {**ANSWER, "loss": True}), "label": 3},
+        [{"role": "user", "content": "答"}, ANSWER],
+    ),
+    "tools_as_text": ({"tools": "[]", "images": [], **native(QUESTION, ANSWER)}, [QUESTION, ANSWER]),
+    "the_same_system_twice": ({"system": "设定", **native(SYSTEM, QUESTION, ANSWER)}, [SYSTEM, QUESTION, ANSWER]),
     "null_keys_of_parquet": (
         {
             "conversations": [
@@ -150,6 +156,43 @@ BAD_ROWS = {
         "history 应该是 [问, 答] 的列表",
     ),
 }
+
+
+def answer_with(**keys) -> dict:
+    return native(QUESTION, {**ANSWER, **keys})
+
+
+# 不看就会学错的键：不收，不悄悄丢掉。
+UNUSED_KEYS = {
+    "weight_0": (answer_with(weight=0), "第 2 条消息的 weight 是 0"),
+    "weight_half": (answer_with(weight=0.5), "第 2 条消息的 weight 是 0.5"),
+    "weight_is_text": (answer_with(weight="0"), "第 2 条消息的 weight 是 '0'"),
+    "train_false": (answer_with(train=False), "第 2 条消息的 train 是 False"),
+    "loss_false": (answer_with(loss=False), "第 2 条消息的 loss 是 False"),
+    "reasoning_content": (answer_with(reasoning_content="想"), "第 2 条消息里有思考过程（reasoning_content）"),
+    "thinking": (answer_with(thinking="想"), "第 2 条消息里有思考过程（thinking）"),
+    "image_in_a_message": (
+        native({**QUESTION, "images": ["a.jpg"]}, ANSWER),
+        "第 1 条消息里有图片、视频或声音（images）",
+    ),
+    "system_beside": ({"system": "设定", **native(QUESTION, ANSWER)}, "system 写在了对话外面"),
+    "another_system_beside": ({"system": "别的", **native(SYSTEM, QUESTION, ANSWER)}, "system 写在了对话外面"),
+    "tools_beside": ({"tools": [{}], "messages": [QUESTION, ANSWER]}, "对话旁边有工具的定义（tools）"),
+    "tools_as_text": ({"tools": '[{"name": "f"}]', "messages": [QUESTION, ANSWER]}, "对话旁边有工具的定义（tools）"),
+    "images_beside": ({"images": ["a.jpg"], "messages": [QUESTION, ANSWER]}, "对话旁边有图片、视频或声音（images）"),
+    "alpaca_with_an_image": ({"instruction": "问", "output": "答", "image": "a.jpg"}, "对话旁边有图片"),
+    "kto": ({"label": False, "messages": [QUESTION, ANSWER]}, "KTO"),
+    "dpo": ({"rejected_response": "坏", "messages": [QUESTION, ANSWER]}, "对话旁边有偏好数据的一部分"),
+    "alpaca_empty_instruction": ({"instruction": "", "input": "问", "output": "答"}, "instruction 是空的"),
+    "alpaca_blank_instruction": ({"instruction": " \n", "output": "答"}, "instruction 是空的"),
+}
+
+
+@pytest.mark.parametrize(("row", "reason"), UNUSED_KEYS.values(), ids=UNUSED_KEYS)
+def test_a_key_that_would_be_lost_is_refused(row, reason):
+    with pytest.raises(BadRowError) as caught:
+        to_conversation(row)
+    assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize(("row", "expected"), GOOD_ROWS.values(), ids=GOOD_ROWS)

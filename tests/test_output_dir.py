@@ -479,7 +479,7 @@ def test_killed_at_every_file_operation_of_publishing(about_to_publish, tmp_path
         again.join()
         kills += again.exitcode != 0
         looks_finished(out, old, new)
-        publish(out, 10**9)  # 这次没有人打断
+        start(publish, out, 10**9).join()  # 这次没有人打断
         assert result(out) == new
         assert (out / "notes.txt").read_text(encoding="utf-8") == "笔记"
         assert not (out / "publishing").exists()

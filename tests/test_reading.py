@@ -358,12 +358,12 @@ def test_columns_that_are_not_used_are_not_decoded(tmp_path):
         {
             "instruction": datasets.Value("string"),
             "output": datasets.Value("string"),
-            "audio": datasets.Audio(),
-            "image": datasets.Image(),
+            "voice": datasets.Audio(),
+            "cover": datasets.Image(),
         }
     )
     remote = {"bytes": None, "path": "http://127.0.0.1:9/a.wav"}
-    columns = {"instruction": ["问"], "output": ["答"], "audio": [remote], "image": [{"bytes": b"bad", "path": None}]}
+    columns = {"instruction": ["问"], "output": ["答"], "voice": [remote], "cover": [{"bytes": b"bad", "path": None}]}
     table = pyarrow.table(columns, schema=features.arrow_schema)
     pyarrow.parquet.write_table(table, tmp_path / "media.parquet")
     assert load_conversations(tmp_path / "media.parquet") == [
@@ -372,9 +372,9 @@ def test_columns_that_are_not_used_are_not_decoded(tmp_path):
 
 
 def test_media_columns_of_a_hub_dataset_are_not_decoded(monkeypatch):
-    rows = {"instruction": ["问"], "output": ["答"], "image": [{"bytes": b"bad", "path": None}]}
+    rows = {"instruction": ["问"], "output": ["答"], "cover": [{"bytes": b"bad", "path": None}]}
     features = datasets.Features(
-        {"instruction": datasets.Value("string"), "output": datasets.Value("string"), "image": datasets.Image()}
+        {"instruction": datasets.Value("string"), "output": datasets.Value("string"), "cover": datasets.Image()}
     )
     table = datasets.Dataset.from_dict(rows, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda path, *, split: table)
