@@ -12,14 +12,16 @@
 有了新的数据，接着训练上一次的适配器：--model_name_or_path outputs/lora --output_dir outputs/lora_2。
 """
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_solution import SFTDataset
 from finetuning.arguments import ByOption, option, parse_arguments
-from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
+from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING, Rare
 from finetuning.errors import MERGING, UserError, run_main
 from finetuning.terminal import stage
 
@@ -44,6 +46,16 @@ class AdapterArguments:
         default_factory=lambda: ["all-linear"],
         metadata={"help": "给哪些层加 LoRA：all-linear 是所有线性层；q_proj v_proj 是论文里的做法"},
     )
+    init_lora_weights: Literal["default", "pissa"] = option(
+        "default", Rare("A、B 的初值：default 见 adapter_config；pissa 从 W 最大的几个奇异值开始（arXiv 2404.02948）")
+    )
+    use_rslora: bool = option(False, Rare("改动乘以 alpha / √r，不是 alpha / r：r 很大时也学得动（arXiv 2312.03732）"))
+    loraplus_lr_ratio: float | None = option(
+        None, Rare("LoRA+：B 的学习率是 A 的几倍，A 的是 --learning_rate（arXiv 2402.12354）")
+    )
+    merge_first: bool = option(
+        False, Rare("--model_name_or_path 是适配器时：先合并成整个模型（存在输出目录的 base 里），再在上面添新的适配器")
+    )
     num_virtual_tokens: int = option(16, "prefix 的前缀有多长，相当于多少个 token")
     merge_and_save: bool = option(False, "另外保存一份合并好的整个模型，在输出目录的 merged 里")
 
@@ -56,6 +68,13 @@ class AdapterArguments:
             raise ValueError(f"--lora_dropout 应在 0 和 1 之间，实际是 {self.lora_dropout}")
         if self.num_virtual_tokens < 1:
             raise ValueError(f"--num_virtual_tokens 至少是 1，实际是 {self.num_virtual_tokens}")
+        if self.loraplus_lr_ratio is not None and not 0 < self.loraplus_lr_ratio < math.inf:
+            raise ValueError(f"--loraplus_lr_ratio 应该是大于 0 的有限的数，实际是 {self.loraplus_lr_ratio}")
+        for name in ("use_rslora", "loraplus_lr_ratio"):
+            if self.method == "prefix" and getattr(self, name):
+                raise ValueError(f"--{name} 是 LoRA 的，前缀微调里没有 A 和 B")
+        if self.init_lora_weights == "pissa" and self.method != "lora":
+            raise ValueError(f"--init_lora_weights pissa 只能与 --method lora 一起用，实际是 --method {self.method}")
         if self.method == "prefix" and self.merge_and_save:
             raise ValueError("prefix 的前缀不是权重的改动，不能用 --merge_and_save 合并进基座")
 
@@ -87,7 +106,7 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
             所以要另外训练这几行（自带的基座没有这种情况）。
 
     Raises:
-        UserError: 前缀微调遇到新添的标记。
+        UserError: 前缀微调、PiSSA 遇到新添的标记。
     """
     from peft import LoraConfig, PrefixTuningConfig
 
@@ -98,6 +117,11 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
                 "请用 --method lora，或换一个有 <|im_start|> 和 <|im_end|> 的基座。"
             )
         return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=arguments.num_virtual_tokens)
+    if arguments.init_lora_weights == "pissa" and new_token_rows:
+        raise UserError(
+            "这个基座的分词器没有对话标记，新添的标记要训练嵌入，而 PiSSA 存成普通的 LoRA 时会丢掉它们；"
+            "请去掉 --init_lora_weights，或换一个有 <|im_start|> 和 <|im_end|> 的基座。"
+        )
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=arguments.lora_r,
@@ -105,6 +129,8 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
         lora_dropout=arguments.lora_dropout,
         target_modules="all-linear" if arguments.target_modules == ["all-linear"] else arguments.target_modules,
         use_dora=arguments.method == "dora",
+        use_rslora=arguments.use_rslora,
+        init_lora_weights="pissa" if arguments.init_lora_weights == "pissa" else True,
         trainable_token_indices=new_token_rows,
     )
 
@@ -130,10 +156,13 @@ def continue_adapter(name_or_path: str, arguments: AdapterArguments) -> bool:
         method = "dora" if config.use_dora else "lora"
         own = {"lora_r": config.r, "lora_alpha": config.lora_alpha, "lora_dropout": config.lora_dropout}
         own["target_modules"] = sorted(config.target_modules)
+        own["use_rslora"] = config.use_rslora
     else:
         raise UserError(f"{name_or_path} 是 {config.peft_type} 适配器，不是这个脚本训练的，不能接着训练。")
     if method != ("lora" if arguments.method == "qlora" else arguments.method):
         raise UserError(f"{name_or_path} 是用 {method} 训练的适配器；接着训练它，请用 --method {method}。")
+    if arguments.init_lora_weights != "default":
+        raise UserError(f"{name_or_path} 已经训练过，不再需要初值；接着训练时请去掉 --init_lora_weights。")
     for name, value in own.items():
         asked, default = getattr(arguments, name), getattr(AdapterArguments(), name)
         same = sorted(asked) == sorted(value) if isinstance(asked, list) else asked == value
@@ -161,21 +190,26 @@ def main() -> None:
     from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.adapter import add_adapter, embedding_rows, load_base_of, load_for_chat, new_adapter
+    from finetuning.adapter import add_adapter, embedding_rows, is_adapter, load_base_of, load_for_chat, new_adapter
+    from finetuning.merging import merge_to, save_merged
     from finetuning.model import load_model, max_positions
-    from finetuning.output.directory import MERGED_DIR, OutputDir
+    from finetuning.model_checks import refuse_quantized
+    from finetuning.output.directory import BASE_DIR, MERGED_DIR, OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
+    from finetuning.variants import PissaStart, use_loraplus
 
     quiet_libraries()
     set_seed(args.seed)
     start = model_args.model_name_or_path
-    continues = continue_adapter(start, adapter_args)
+    if adapter_args.merge_first and not is_adapter(start):
+        raise UserError(f"--merge_first 要从一个适配器开始，{start} 不是；请去掉它。")
+    continues = not adapter_args.merge_first and continue_adapter(start, adapter_args)
 
     with OutputDir(method, model_args, data_args, args, adapter_args) as output:  # 先看好输出目录，不合适就停在这里
         # --------------------------------------------------------------------------------------------------------------
-        # 基座模型、分词器、数据；接着训练一个适配器时，基座就是它的基座
+        # 基座模型、分词器、数据；接着训练一个适配器时，基座就是它的基座，先合并的就是合并出来的
 
         options: dict[str, Any] = {}
         if method == "qlora":
@@ -188,33 +222,44 @@ def main() -> None:
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=args.autocast or torch.float32,
             )
+        base = start
+        if adapter_args.merge_first:
+            base = output.own_base(partial(merge_to, start, save_dtype=model_args.save_dtype))
+        elif not continues and (method != "qlora" or adapter_args.merge_and_save):
+            refuse_quantized(start, f"用 --method {method}" if method != "qlora" else "合并（--merge_and_save）")
         model: Any  # 基座；添上适配器以后，是 PeftModel
-        model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(start, **options)
+        model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(base, **options)
         if method == "qlora":
             use_checkpointing = bool(args.gradient_checkpointing)
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=use_checkpointing)
         positions = max_positions(model)
         if positions is not None and method == "prefix":
             positions -= adapter_args.num_virtual_tokens  # 前缀也占位置
-        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished, positions)
+        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished, positions, args.needs_validation)
 
         # --------------------------------------------------------------------------------------------------------------
-        # 冻结基座，添上要训练的参数：新的，或上一轮训练好的
+        # 冻结基座，添上要训练的参数：新的，或上一轮训练好的；PiSSA 训练完、只差检验的，存下来的已是普通的 LoRA
 
-        if continues:
-            model = add_adapter(model, start, trainable=True)
+        pissa = adapter_args.init_lora_weights == "pissa"
+        if continues or (pissa and output.trained):
+            model = add_adapter(model, start if continues else str(output.unfinished), trainable=True)
         else:
-            config = adapter_config(adapter_args, embedding_rows(model, new_token_ids))
-            model = new_adapter(model, config)
+            model = new_adapter(model, adapter_config(adapter_args, embedding_rows(model, new_token_ids)))
+        if adapter_args.merge_first:  # 做完以后，它们一起移到输出目录
+            model.active_peft_config.base_model_name_or_path = str(output.path / BASE_DIR)
 
         # --------------------------------------------------------------------------------------------------------------
         # 训练：要训练的只有添上去的；前后各检验一次
 
         trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free, output)
+        if adapter_args.loraplus_lr_ratio is not None:
+            use_loraplus(trainer, adapter_args.loraplus_lr_ratio)
         report = Report(method, model_args, data_args, data, trainer)
         report.announce()
-        # 训练前要检验的是出发的地方：基座自己（前缀一开始是随机的，不算），或上一轮的适配器
-        with nullcontext() if continues else model.disable_adapter():
+        pissa_start = PissaStart(model) if pissa and not output.trained else None
+        # 训练前要检验的是出发的地方：基座自己（前缀一开始是随机的，不算），或上一轮的适配器；
+        # PiSSA 把基座的一部分移到了适配器里，两者合起来才是基座
+        with nullcontext() if continues or pissa_start else model.disable_adapter():
             before = report.evaluate("训练前")
         seconds = train(trainer)
 
@@ -222,15 +267,16 @@ def main() -> None:
         # 保存：只有添上去的参数（adapter_model.safetensors），用的时候再加到基座上；先存好，再检验，
         # 都做完了才换掉输出目录里旧的结果
 
+        if pissa_start:
+            pissa_start.convert_when_saved()
         save(trainer)
         after = report.evaluate("训练后")
         if adapter_args.merge_and_save and trainer.is_world_process_zero():
             # W + (alpha / r)·BA 就是一个普通的矩阵：合并以后与全参数微调的结果一样用，推理时没有额外的计算。
             # QLoRA 的 W 只剩 4 bit，合并进去还要再舍入一次；所以重新读入没有量化的基座来合并。
             with stage(MERGING):
-                complete: Any = load_for_chat(str(output.unfinished)).model if method == "qlora" else model
-                complete.merge_and_unload().save_pretrained(output.unfinished / MERGED_DIR)
-                tokenizer.save_pretrained(output.unfinished / MERGED_DIR)
+                complete = load_for_chat(str(output.unfinished)).model if method == "qlora" else model
+                save_merged(complete, tokenizer, output.unfinished / MERGED_DIR, model_args.save_dtype)
         report.finish(before, after, seconds)
         output.publish()
         trainer.accelerator.end_training()  # 有几个进程时，一起结束

@@ -27,6 +27,7 @@ def main() -> None:
 
     from finetuning.data import load_splits
     from finetuning.model import load_model, max_positions
+    from finetuning.model_checks import refuse_quantized, saved_dtype
     from finetuning.output.directory import OutputDir
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
@@ -39,13 +40,17 @@ def main() -> None:
         # --------------------------------------------------------------------------------------------------------------
         # 基座模型、分词器、数据：与 LoRA 完全相同
 
-        model, tokenizer, _ = load_model(model_args.model_name_or_path)
-        data = load_splits(data_args, SFTDataset, tokenizer, output.unfinished, max_positions(model))
+        start = model_args.model_name_or_path
+        refuse_quantized(start, "做全参数微调")
+        model, tokenizer, _ = load_model(start)
+        data = load_splits(
+            data_args, SFTDataset, tokenizer, output.unfinished, max_positions(model), args.needs_validation
+        )
 
         # --------------------------------------------------------------------------------------------------------------
-        # 训练：所有参数都要梯度（requires_grad），优化器（AdamW）为每个参数另存两个数，所以内存至少是权重的四倍
+        # 训练：读入的参数本来就都要梯度（requires_grad），优化器（AdamW）为每个参数另存两个数，
+        # 所以内存至少是权重的四倍
 
-        model.requires_grad_(True)
         trainer = build_trainer(model, tokenizer, data, args, model_args.padding_free, output)
         report = Report("full", model_args, data_args, data, trainer)
         report.announce()
@@ -53,9 +58,10 @@ def main() -> None:
         seconds = train(trainer)
 
         # --------------------------------------------------------------------------------------------------------------
-        # 保存：整个模型（model.safetensors），不再需要基座；先存好，再检验，都做完了才换掉输出目录里旧的结果
+        # 保存：整个模型（model.safetensors），不再需要基座，精度与基座的检查点相同；先存好，再检验，
+        # 都做完了才换掉输出目录里旧的结果
 
-        save(trainer)
+        save(trainer, saved_dtype(start, model_args.save_dtype))
         after = report.evaluate("训练后")
         report.finish(before, after, seconds)
         output.publish()

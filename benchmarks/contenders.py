@@ -68,7 +68,7 @@ def ours(job: Job) -> Trainer:
     return build_trainer(
         job.trained_model(),
         job.tokenizer,
-        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[], held_out=False),
+        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[]),
         SFTArguments(**job.options),
         padding_free=True,
     )

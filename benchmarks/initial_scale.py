@@ -60,7 +60,7 @@ def dev_loss(initialise: Initialise, seed: int, steps: int = _STEPS) -> float:
             save_strategy="no", eval_strategy="no", report_to="none", disable_tqdm=True, logging_strategy="no",
             seed=seed,
         )  # fmt: skip
-        data: Any = Splits(train, None, dev, [], False)
+        data: Any = Splits(train, None, dev, [])
         trainer = build_trainer(model, tokenizer, data, args, padding_free=True)
         with contextlib.redirect_stdout(io.StringIO()):  # Trainer 结束时打印一行用时
             trainer.train()

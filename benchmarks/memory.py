@@ -138,7 +138,7 @@ def train_steps(case: Case, method: Method, bf16: bool) -> None:
         flags += ["--per_device_train_batch_size", str(case.batch_size), "--bf16", str(bf16).lower()]
         _, _, args = parse_arguments("", {}, argv=[*flags, "--use_cpu", "true"])
         examples: Any = [example] * case.batch_size
-        data = Splits(examples, None, examples, [], False)
+        data = Splits(examples, None, examples, [])
         build_trainer(model, load_tokenizer(EMBEDDED), data, args, padding_free=True).train()
 
 

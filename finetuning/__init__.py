@@ -34,6 +34,9 @@
 
 import logging
 import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 # 要在导入 torch 之前设：OpenMP 的线程做完自己的一份就睡，不空转着等别人。旁边有别的程序占着核时，空转等的就是被它
 # 挤掉的那个线程，每个运算都要等，慢好几倍（benchmarks/README.md 的“核怎样用”）。
@@ -41,3 +44,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # 装了 bitsandbytes 时，它一被导入（transformers 和 PEFT 都会）就说 CPU 上少一个更快的算子：没有它也一样对。
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+def _check_libraries() -> None:
+    """没有用 ``uv run`` 时，多半一个库也没有：说一句话，不让学习者去读 ``ModuleNotFoundError``。"""
+    missing = [name for name in ("torch", "transformers", "datasets", "peft") if find_spec(name) is None]
+    if not missing:
+        return
+    script, root = Path(sys.argv[0]), Path(__file__).resolve().parents[1]
+    message = f"这个 Python（{sys.executable}）里没有装 {'、'.join(missing)}；"
+    if root not in script.resolve().parents:  # 例如在 notebook 里
+        raise ImportError(f"{message}请用 uv run 启动，例如 uv run jupyter lab tutorial.ipynb。")
+    module = script.name == "__main__.py"
+    command = f"-m {script.resolve().parent.name}" if module else script.name
+    print(f"错误：{message}请在项目的目录里用 uv run python {command} 运行，它会装好各个库。", file=sys.stderr)
+    raise SystemExit(1)
+
+
+_check_libraries()

@@ -1,4 +1,4 @@
-"""LoRA 等适配器：读入它和它的基座；给哪些层加 LoRA，新添的标记要训练嵌入的哪几行；合并进基座。"""
+"""LoRA 等适配器：读入它和它的基座；给哪些层加 LoRA，新添的标记要训练嵌入的哪几行。合并见 :mod:`finetuning.merging`。"""
 
 import difflib
 import json
@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
@@ -28,7 +27,6 @@ _TAKES_LORA = (nn.Linear, Conv1D, nn.Embedding, nn.Conv1d, nn.Conv2d)  # GPT-2 �
 # 状态空间模型（Mamba）的这两种层由融合的算子直接用权重来算，不经过 forward，PEFT 因此不给它们加 LoRA。
 _MAMBA_MODELS = {"mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"}
 _MAMBA_LAYERS = {"out_proj", "conv1d"}
-_CHECKED_TOKENS = 16  # 合并前后在多少个 token 上核对
 
 
 def load_for_chat(name_or_path: str) -> LoadedModel:
@@ -227,15 +225,19 @@ def _linear_layers(model: PreTrainedModel) -> list[str]:
     """PEFT 的 all-linear：输出层以外的线性层。"""
     output = model.get_output_embeddings()
     return [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | Conv1D) and layer is not output
+        name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not output
     ]
 
 
 def lora_layer_names(model: PreTrainedModel) -> list[str]:
     """能加 LoRA 的层的名字（末一段），如 ``q_proj``。"""
     return sorted({name.rsplit(".", 1)[-1] for name in lora_layers(model)})
+
+
+def trains_token_rows(model: PreTrainedModel) -> bool:
+    """适配器里除了 LoRA，还有嵌入的几行。"""
+    config = model.active_peft_config if isinstance(model, PeftModel) else None
+    return bool(getattr(config, "trainable_token_indices", None))
 
 
 def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
@@ -246,41 +248,9 @@ def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
         if isinstance(layer, LoraLayer):
             name = full_name.rsplit(".", 1)[-1]
             layers[name] += 1
-            parameters[name] += sum(each.numel() for each in layer.parameters() if each.requires_grad)
+            own = cast(nn.Module, layer).parameters()
+            parameters[name] += sum(each.numel() for each in own if each.requires_grad)
     return {name: (count, parameters[name]) for name, count in layers.items()}
-
-
-def merge(model: PeftModel) -> PreTrainedModel:
-    """把适配器合并进基座：W + (alpha / r)·BA 就是一个普通的矩阵。合并前后在几个 token 上核对，算出的要相同。
-
-    Raises:
-        UserError: 合并不了，或合并出来的是另一个模型。
-    """
-    base = base_of(cast(PreTrainedModel, model))
-    vocabulary = base.config.get_text_config().vocab_size
-    tokens = torch.randint(vocabulary, (1, _CHECKED_TOKENS), generator=torch.Generator().manual_seed(0))
-    tokens = tokens.to(base.device)
-    model.eval()
-    with torch.no_grad():
-        expected = model(input_ids=tokens).logits
-    try:
-        merged = cast(PreTrainedModel, cast(Any, model).merge_and_unload(safe_merge=True))
-    except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"这个适配器合并不了（{reason.rstrip('.')}）；适配器自己没有动，可以照旧使用。") from error
-    with torch.no_grad():
-        difference = (merged(input_ids=tokens).logits - expected).abs().max().item()
-    if not difference <= _tolerance(merged) * expected.abs().max().item():  # NaN 与什么比都是假
-        raise UserError(
-            f"合并出来的是另一个模型（logits 最多差 {difference:.2g}，原来最大 {expected.abs().max().item():.2g}），没有存："
-            "多半是适配器改动了与别处共用的矩阵（tied embeddings）；适配器自己没有动，可以照旧使用。"
-        )
-    return merged
-
-
-def _tolerance(model: PreTrainedModel) -> float:
-    """舍入误差占最大的 logits 的多少；TF32 和半精度粗得多。"""
-    return 1e-3 if model.dtype == torch.float32 and model.device.type == "cpu" else 5e-2
 
 
 def _other_base(name_or_path: str, base_name: str) -> str:

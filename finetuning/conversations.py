@@ -160,7 +160,9 @@ def _to_message(message: object, where: str) -> Message:
             raise BadRowError(f"{where}里有{meaning}（{key}），只支持纯文字的对话")
     for key in _LEARN_OR_NOT:
         if ROLES[role] == "assistant" and message.get(key) not in (None, 1):  # True 等于 1
-            raise BadRowError(f"{where}的 {key} 是 {_quote(message[key])}，而这里每条回答都学；请去掉不要学的，或这个键")
+            raise BadRowError(
+                f"{where}的 {key} 是 {_quote(message[key])}，而这里每条回答都学；请去掉不要学的，或这个键"
+            )
     return {"role": ROLES[role], "content": _to_text(content, f"{where}的内容")}
 
 

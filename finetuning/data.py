@@ -1,23 +1,22 @@
 """训练、验证、检验三份数据。"""
 
-import json
-import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from transformers import PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments
+from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.errors import READING, UserError
-from finetuning.reading import CheckedConversations, iterate_conversations
-from finetuning.store import DiskList
+from finetuning.holdout import SeenPrompts, hold_out
+from finetuning.reading import CheckedConversations, iterate_rows
+from finetuning.sources import Row, Source, iterate_sources, parse_sources
 from finetuning.terminal import say, stage
 
-# 没有给检验数据时，从训练数据里留出来的份额和上限。
-_HELD_OUT_SHARE, _HELD_OUT_MOST = 0.05, 200
 # 参考答案的长度的中位数不超过这么多字符，才要求逐字相同；长的回答有许多种同样好的说法，逐字比较没有意义。
 _SHORT_ANSWER = 50
 
@@ -33,13 +32,25 @@ class TokenizedDataset(Protocol):
 
 
 class Splits(NamedTuple):
-    """训练用的三个数据集，和检验用的对话（原文，用来提问和核对答案）。"""
+    """训练用的三个数据集，和检验用的对话（原文，用来提问和核对答案）。
+
+    Attributes:
+        held_out: 从训练数据里留出来的是哪几份：``"test"``、``"validation"``。
+        num_equal: 留出的里面，问题与另一段相同的（放在了同一边）。
+        num_seen: 检验、验证里，问题在训练数据里也有的：那些是学过的。
+        too_long: 检验、验证里，长得一个回答也放不下、因而略去的，各在哪里。
+        sources: 训练数据的各个来源，各用了多少。
+    """
 
     train: TokenizedDataset
     validation: TokenizedDataset | None
     test: TokenizedDataset
     test_conversations: list[Conversation]
-    held_out: bool  # 检验数据是不是从训练数据里留出来的
+    held_out: tuple[str, ...] = ()
+    num_equal: int = 0
+    num_seen: Mapping[str, int] = MappingProxyType({})
+    too_long: Mapping[str, list[str]] = MappingProxyType({})
+    sources: Sequence[Source] = ()
 
 
 def load_splits(
@@ -48,41 +59,68 @@ def load_splits(
     tokenizer: PreTrainedTokenizerBase,
     bad_rows_dir: Path,
     positions: int | None = None,
+    needs_validation: bool = False,
 ) -> Splits:
-    """按参数读入三份数据。
+    """按参数读入三份数据；没有给检验数据的，从训练数据里留出。
 
     Args:
         dataset_class: 把对话变成 ``input_ids`` 和 ``labels`` 的类：参考答案或学习者自己的 ``SFTDataset``。
         positions: 模型最多能看多少个 token；``max_length`` 比它大就改小。
         bad_rows_dir: ``--on_bad_rows skip`` 时，跳过的行记到这个目录的 ``bad_rows_train.jsonl`` 等文件里。
+        needs_validation: 没有给验证数据时，也从训练数据里留出一份。
 
     Raises:
-        UserError: 文件读不到，有坏行，或训练数据太少而留不出检验数据。
+        UserError: 文件读不到，有坏行，训练数据留不出检验数据，或检验、验证数据全都太长。
     """
-
+    chatml = ChatML(tokenizer)
     if positions is not None and arguments.max_length > positions:
+        _check_positions(positions)
         say(f"模型最多能看 {positions} 个 token，--max_length 从 {arguments.max_length} 改为 {positions}。")
         arguments.max_length = positions
 
-    def read(split: str, source: str) -> Iterator[Conversation]:
-        bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
-        return iterate_conversations(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
+    def fits(conversation: Conversation) -> bool:
+        """第一个回答至少放得下一个 token。"""
+        return len(chatml.prompt(conversation[: _first_answer(conversation)])) < arguments.max_length
 
-    def to_dataset(conversations: Iterable[Conversation]) -> TokenizedDataset:
+    def read(split: str, source: str) -> Iterator[Row]:
+        bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
+        rows = iterate_rows(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
+        return (Row(source, line, conversation) for line, conversation in rows)
+
+    def to_dataset(rows: Iterable[Row]) -> TokenizedDataset:
+        conversations = (row.conversation for row in rows)
         return dataset_class(CheckedConversations(conversations), tokenizer, arguments.max_length)
 
     with stage(READING):
-        train = read("train", arguments.train_file)
-        if arguments.test_file:
-            test = list(read("test", arguments.test_file))
-        else:
-            train, test = _hold_out(train, arguments.train_file)
+        sources = parse_sources(arguments.train_file)
+        train = iterate_sources(sources, arguments.on_bad_rows, bad_rows_dir)
+        given = {"test": arguments.test_file, "validation": arguments.validation_file}
+        checked: dict[str, Iterable[Row]] = {split: read(split, file) for split, file in given.items() if file}
+        wanted = ("test", "validation") if needs_validation else ("test",)
+        held_out = tuple(split for split in wanted if split not in checked)
+        num_equal = 0
+        if held_out:
+            train, parts, num_equal = hold_out(train, len(held_out), fits)
+            checked |= dict(zip(held_out, parts, strict=True))
+
+        seen = SeenPrompts()
+        too_long: dict[str, list[str]] = {}
+        kept = {split: _keep(fits, rows, too_long.setdefault(split, [])) for split, rows in checked.items()}
+        test = list(_some(seen.watch("test", kept["test"]), given["test"], too_long["test"], arguments.max_length))
+        validation = None
+        if "validation" in kept:
+            rows = seen.watch("validation", kept["validation"])
+            validation = to_dataset(_some(rows, given["validation"], too_long["validation"], arguments.max_length))
         return Splits(
-            train=to_dataset(train),
-            validation=to_dataset(read("validation", arguments.validation_file)) if arguments.validation_file else None,
+            train=to_dataset(seen.compare(train)),
+            validation=validation,
             test=to_dataset(test),
-            test_conversations=test,
-            held_out=not arguments.test_file,
+            test_conversations=[row.conversation for row in test],
+            held_out=held_out,
+            num_equal=num_equal,
+            num_seen={split: seen.count(split) for split in checked},
+            too_long=too_long,
+            sources=sources,
         )
 
 
@@ -91,15 +129,33 @@ def answers_are_checkable(conversations: list[Conversation]) -> bool:
     return median(len(conversation[-1]["content"]) for conversation in conversations) <= _SHORT_ANSWER
 
 
-def _hold_out(conversations: Iterator[Conversation], name: str) -> tuple[Iterator[Conversation], list[Conversation]]:
-    """随机留出一部分作检验；与训练的种子无关，所以换种子时检验的是同样的题。"""
-    stored = DiskList()  # 读完才知道一共多少段
-    for conversation in conversations:
-        stored.append(json.dumps(conversation).encode())
-    total = len(stored)
-    if total < 2:
-        raise UserError(f"{name} 只有 {total} 段对话，留不出检验数据；请增加数据，或用 --test_file 另给一份。")
-    count = min(max(1, round(total * _HELD_OUT_SHARE)), _HELD_OUT_MOST)
-    held_out = set(random.Random(0).sample(range(total), count))
-    train = (json.loads(stored[index]) for index in range(total) if index not in held_out)
-    return train, [json.loads(stored[index]) for index in sorted(held_out)]
+def _check_positions(positions: int) -> None:
+    if positions < 2:
+        raise UserError(
+            "前缀（--num_virtual_tokens）占满了模型能看的位置，一段对话也放不下；请减小它，或换一个能看得更长的模型。"
+        )
+
+
+def _first_answer(conversation: Conversation) -> int:
+    return next(position for position, message in enumerate(conversation) if message["role"] == "assistant")
+
+
+def _keep(fits: Callable[[Conversation], bool], rows: Iterable[Row], too_long: list[str]) -> Iterator[Row]:
+    """去掉长得一个回答也放不下的，记下它们在哪里。"""
+    for row in rows:
+        if fits(row.conversation):
+            yield row
+        else:
+            too_long.append(row.place)
+
+
+def _some(rows: Iterator[Row], file: str | None, too_long: list[str], max_length: int) -> Iterator[Row]:
+    """原样给出；一段也没有就停下。"""
+    first = next(rows, None)
+    if first is None:
+        raise UserError(
+            f"{file} 的 {len(too_long)} 段对话全都太长：在 --max_length {max_length} 个 token 之内，"
+            f"问题后面一个回答也放不下（{too_long[0]}）；请加大 --max_length，或换一份数据。"
+        )
+    yield first
+    yield from rows

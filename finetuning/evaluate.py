@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
@@ -42,38 +44,58 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
-@contextmanager
-def _inference(model: PreTrainedModel) -> Iterator[None]:
-    """关掉梯度；显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。这两样是每个线程各自的设置。"""
-    bf16 = model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16
-    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        yield
+def _precision(model: PreTrainedModel, autocast: torch.dtype | None = None) -> torch.autocast:
+    """自动混合精度；没有指定时，显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。
+
+    这是每个线程各自的设置，关掉梯度也是。
+    """
+    if autocast is None and model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16:
+        autocast = torch.bfloat16
+    return torch.autocast(model.device.type, autocast, enabled=autocast is not None)
 
 
-def mean_loss(model: PreTrainedModel, dataset: TokenizedDataset, collate: Callable[[list], dict[str, Any]]) -> float:
+def mean_loss(
+    model: PreTrainedModel,
+    dataset: TokenizedDataset,
+    collate: Callable[[list], dict[str, Any]],
+    batch_size: int = _BATCH_SIZE,
+    autocast: torch.dtype | None = None,
+    accelerator: Accelerator | None = None,
+) -> float:
     """全部要学的 token 的平均损失（交叉熵），单位 nat。
 
-    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。
+    按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。所以一批几段、几个进程一起算，结果都相同。
+
+    Args:
+        autocast: 自动混合精度的类型；None 是检验自己的（见 :func:`_precision`）。
+        accelerator: 几个进程时，各算一部分；每个进程走一样多批（FSDP 一批里要互相等），多出来的不算。
     """
     parallel = threads.worthwhile(model.device.type) and threads.is_safe(model)
     lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
     most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
+    batches = list(_batches(lengths, [0] * len(lengths), most, parallel, batch_size=batch_size))
+    if accelerator is not None and accelerator.num_processes > 1:
+        batches += [[]] * (-len(batches) % accelerator.num_processes)
+        batches = batches[accelerator.process_index :: accelerator.num_processes]
 
     def losses(indices: list[int]) -> tuple[float, int]:
         """一批的损失之和，和要学的 token 数。"""
-        batch = collate([dataset[index] for index in indices])
+        batch = collate([dataset[index] for index in indices or [0]])
         batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
         labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
         supervised = int((labels != IGNORE_INDEX).sum())
-        with _inference(model):
+        with torch.no_grad(), _precision(model, autocast):
             total = model(**batch).loss.item() * supervised
         bar.update(len(indices))
-        return total, supervised
+        return (total, supervised) if indices else (0.0, 0)
 
-    with _evaluating(model), _progress(len(dataset), "算损失", "段") as bar:
-        batches = _batches(lengths, [0] * len(lengths), most, parallel)
+    with _evaluating(model), _progress(sum(map(len, batches)), "算损失", "段") as bar:
         totals, counts = zip(*threads.each(losses, batches, parallel), strict=True)
-    return sum(totals) / sum(counts)
+    shares = [(sum(totals), sum(counts))]
+    if accelerator is not None and accelerator.num_processes > 1:
+        shares = gather_object(shares)
+    total, supervised = (sum(numbers) for numbers in zip(*shares, strict=True))
+    return total / supervised
 
 
 def generate_answers(
@@ -110,7 +132,7 @@ def generate_answers(
         rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
         mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
         ticks = _Ticks(bar, len(indices), interrupted)
-        with _inference(model):
+        with torch.inference_mode(), _precision(model):
             generated = generator.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
@@ -159,9 +181,14 @@ def fits(conversation: Conversation, chatml: ChatML, most: int, new_tokens: int 
 
 
 def _batches(
-    lengths: Sequence[int], new_tokens: Sequence[int], most: int, parallel: bool, positions: int | None = None
+    lengths: Sequence[int],
+    new_tokens: Sequence[int],
+    most: int,
+    parallel: bool,
+    positions: int | None = None,
+    batch_size: int = _BATCH_SIZE,
 ) -> Iterator[list[int]]:
-    """分批，长短相近的在一批：一批要等最长的一个写完。一批不超过 64 段，补齐以后不超过 ``most`` 个 token；
+    """分批，长短相近的在一批：一批要等最长的一个写完。一批不超过 ``batch_size`` 段，补齐以后不超过 ``most`` 个 token；
     几个线程同时做时，它们的几批加起来不超过 ``most`` 个。从长的开始，几个线程就差不多同时做完。
 
     Args:
@@ -169,7 +196,7 @@ def _batches(
         positions: 模型最多能看多少个 token：一批里最长的一段，加上要写得最多的，也不能超过它。
     """
     workers = threads.WORKERS if parallel else 1
-    size = min(_BATCH_SIZE, -(-len(lengths) // workers))
+    size = min(batch_size, -(-len(lengths) // workers))
     batch: list[int] = []
     longest = newest = 0
     for index in sorted(range(len(lengths)), key=lambda index: (new_tokens[index], lengths[index]), reverse=True):

@@ -3,7 +3,6 @@
 只读 safetensors，从不执行模型仓库里的代码（``trust_remote_code``）。
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -19,7 +18,7 @@ from transformers import (
 from finetuning.chatml import CHATML_TOKENS, chat_template_for
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
-from finetuning.model_checks import check_directory, check_tokenizer, check_weights, explained, read_config
+from finetuning.model_checks import check_tokenizer, check_weights, explained, read_config
 from finetuning.terminal import say, stage
 
 # 只在采样（do_sample）时起作用的设置。
@@ -47,7 +46,6 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     """
     avoid_cudnn_attention()
     with stage(f"{LOADING} {name_or_path}"), explained(name_or_path):
-        check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
         read_config(name_or_path)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -73,14 +71,22 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     return LoadedModel(model, tokenizer, new_token_ids)
 
 
+def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """参数换成 ``dtype`` 的。缓冲区（旋转位置编码的频率等）不存盘，也不能舍入，所以不用 ``model.to(dtype)``。"""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+
+
 def has_other_modalities(model: PreTrainedModel) -> bool:
     """除了读写文字，还有看图、听声音的部分。"""
     return model.config.get_text_config() is not model.config
 
 
 def _mend_generation_config(name_or_path: str, model: PreTrainedModel) -> None:
-    """很多公开的模型的 ``generation_config.json`` 自相矛盾（有 temperature，却没有打开采样）：transformers 读它时只警告，
-    存它时却失败，那时已经训练完了。不起作用的设置去掉，回答不变。
+    """很多公开的模型的 ``generation_config.json`` 自相矛盾（有 temperature，却没有打开采样）。
+
+    transformers 读它时只警告，存它时却失败，那时已经训练完了。不起作用的设置去掉，回答不变。
 
     Raises:
         UserError: 去掉以后还是存不了。

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -30,7 +31,7 @@ def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]
         if (path / ADAPTER_CONFIG).is_file():
             raise UserError(
                 f"{path} 是适配器，不是整个模型；接着训练它，请用 train_lora_solution.py；要在它的上面做全参数微调，"
-                "请在训练它时加上 --merge_and_save，再用合并好的目录（其中的 merged）。"
+                f"请先合并（uv run python merge.py {path}），再用合并好的目录。"
             )
         raise UserError(f"{path} 不是模型目录：里面没有 {config_name}。")
     # 要看真正会去读的那个文件：目录里有别的 safetensors 时，库会退回去读 pickle 格式的权重。
@@ -104,12 +105,27 @@ def read_config(name_or_path: str) -> PretrainedConfig:
     """检查点自己的配置：权重的类型（``dtype``）、量化，都还是发布时的样子。
 
     Raises:
-        UserError: 读不到，或不是这里读得了的种类。
+        UserError: 读不到，目录不完整，或不是这里读得了的种类。
     """
     with explained(name_or_path):
+        check_directory(Path(name_or_path), "config.json", ("model.safetensors", "model.safetensors.index.json"))
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     check_supported(name_or_path, config)
     return config
+
+
+def saved_dtype(name_or_path: str, wanted: str) -> torch.dtype | None:
+    """整个模型存成哪种精度。
+
+    Args:
+        name_or_path: 基座。
+        wanted: ``--save_dtype``；``auto`` 与基座的检查点相同。
+    """
+    if wanted != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+    config = read_config(name_or_path)
+    dtype = config.dtype or config.get_text_config().dtype
+    return cast(torch.dtype | None, dtype)
 
 
 def refuse_quantized(name_or_path: str, doing: str) -> None:

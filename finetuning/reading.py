@@ -30,7 +30,8 @@ OnBadRows = Literal["stop", "skip"]
 
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
-_HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(:(?P<split>[^/\\]+))?")
+# 写子集时，后面要写 :split：三段的名字更像是写错了的本地路径。
+_HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)((/(?P<subset>[\w.-]+))?:(?P<split>[^/\\]+))?")
 _ELEMENT = re.compile(r"[^ \t\r\n,]")  # JSON 数组里一个元素（或结尾的 ]）的第一个字符；从宽：多一个逗号不算错
 _LISTED_BAD_ROWS = 10
 _PARQUET_BATCH_SIZE = 1000
@@ -87,7 +88,8 @@ def iterate_conversations(
     Args:
         source: 以下三者之一。
             本地文件：.jsonl、.json 和它们的 .gz，.parquet；
-            hub 数据集：``owner/name`` 读 train，``owner/name:test``、``owner/name:train[:1000]`` 读别的部分；
+            hub 数据集：``owner/name`` 读 train，``owner/name:test``、``owner/name:train[:1000]`` 读别的部分，
+            有几个子集（subset）的写成 ``owner/name/子集:train``；
             已在内存里的行，例如对话的列表；:class:`CheckedConversations` 不再检查。
         on_bad_rows: ``"stop"`` 有坏行就停；``"skip"`` 用其余的行，并把坏行写进 ``bad_rows_path``。
         bad_rows_path: 坏行的去处，JSONL，每行 ``{"file", "line", "reason", "row"}``；
@@ -101,8 +103,18 @@ def iterate_conversations(
             后两种要读到末尾才知道：坏行一次全部列出，第一个坏行以后的对话不再给出。
     """
     if isinstance(source, CheckedConversations):
-        yield from source
-        return
+        return iter(source)
+    rows = iterate_rows(source, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
+    return (conversation for _, conversation in rows)
+
+
+def iterate_rows(
+    source: str | os.PathLike[str] | Iterable[object],
+    *,
+    on_bad_rows: OnBadRows = "stop",
+    bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
+) -> Iterator[tuple[int, Conversation]]:
+    """与 :func:`iterate_conversations` 相同，另外给出每段对话在第几行（从 1 数起）。"""
     if on_bad_rows not in ("stop", "skip"):
         raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
     if isinstance(source, str | os.PathLike):
@@ -127,7 +139,7 @@ def iterate_conversations(
                 continue
             good += 1
             if on_bad_rows == "skip" or not num_bad:
-                yield conversation
+                yield line, conversation
 
     if num_bad and on_bad_rows == "stop":
         advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
@@ -165,6 +177,24 @@ def _as_text(value: object) -> str:
     return value.decode("utf-8", errors="backslashreplace").strip() if isinstance(value, bytes) else str(value)
 
 
+def data_files(source: str) -> list[str]:
+    """目录换成其中的数据文件，按名字的次序；其余的原样。
+
+    Raises:
+        UserError: 目录读不了，或里面没有数据文件。
+    """
+    path = Path(os.path.expanduser(source))  # noqa: PTH111  没有“~谁”这个用户时，Path.expanduser 会抛异常
+    if not source or not os.path.isdir(path):  # noqa: PTH112  太长的名字，Path.is_dir 会抛异常
+        return [source]
+    try:
+        files = sorted(child for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
+    except OSError as error:
+        raise UserError(f"读不到目录 {path} 里有什么（{error.strerror}）；请检查权限。") from error
+    if not files:
+        raise UserError(f"目录 {path} 里没有数据文件（{'、'.join(_SUFFIXES)}）；请检查路径。")
+    return [str(file) for file in files]
+
+
 def _read_rows(source: str) -> Iterator[tuple[int, object]]:
     """按 ``source`` 选择读法，产生 (行号, 一行)；JSON Lines 的一行是还没有解析的 bytes。"""
     if not source:
@@ -181,7 +211,7 @@ def _read_rows(source: str) -> Iterator[tuple[int, object]]:
     if not exists:
         hub_id = _HUB_ID.fullmatch(source)
         if hub_id and not has_data_suffix:
-            return _hub_rows(hub_id["name"], hub_id["split"] or "train")
+            return _hub_rows(hub_id["name"], hub_id["subset"], hub_id["split"] or "train")
         raise UserError(f"找不到数据文件 {source}（当前目录是 {Path.cwd()}）；请检查路径。")
     if not has_data_suffix:
         raise UserError(f"不认识 {source} 的后缀；支持的有 {'、'.join(_SUFFIXES)}。")
@@ -314,12 +344,18 @@ def _import_datasets() -> ModuleType:
     return datasets
 
 
-def _hub_rows(name: str, split: str) -> Iterator[tuple[int, object]]:
+def _hub_rows(name: str, subset: str | None, split: str) -> Iterator[tuple[int, object]]:
     datasets = _import_datasets()
     try:
-        table = datasets.load_dataset(name, split=split)
-    except ValueError as error:  # 没有这个 split，或者要先选一个子集
-        raise UserError(f"hub 上的数据集 {name} 读不出 {split}：{_first_line(error)}") from error
+        table = datasets.load_dataset(name, subset, split=split)
+    except ValueError as error:  # 没有这个 split；没有这个子集，或者要先选一个
+        reason = " ".join(str(error).split())  # 有哪些可选，库写在后面几行里
+        if "onfig" in reason and (names := re.search(r"\[.*?\]", reason)):
+            raise UserError(
+                f"hub 上的数据集 {name} 有几个子集（subset）：{names.group()[1:-1]}；"
+                f"请选一个，写成 {name}/子集:{split}。"
+            ) from error
+        raise UserError(f"hub 上的数据集 {name} 读不出 {split}：{reason}") from error
     except Exception as error:  # 网络错误的类型取决于 hub 客户端用哪个 HTTP 库，列不全
         raise UserError(
             f"读不到 hub 上的数据集 {name}，本地也没有这个文件（{_first_line(error)}）；请检查名字和网络。"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetuning.adapter import adapted_layers, trains_token_rows
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
@@ -23,6 +24,8 @@ from finetuning.training import CheckedTrainer, planned_steps
 _NUM_SAMPLES = 5
 _SAMPLE_TOKENS = 64
 _FEW_STEPS = 30
+_SHOWN_PLACES = 3
+_SPLITS = {"validation": "验证", "test": "检验"}
 
 
 class Score(NamedTuple):
@@ -63,27 +66,24 @@ class Report:
 
     def announce(self) -> None:
         """训练之前：要做什么。"""
-        args, data = self.trainer.args, self.data
+        args = self.trainer.args
         half = "bf16" if args.bf16 else "fp16" if args.fp16 else None
         precision = f"{half} 自动混合精度，要训练的权重 fp32" if half else "fp32"
-        test_source = "从训练数据中随机留出" if data.held_out else "没有学过"
         say(f"模型    {self.model_args.model_name_or_path}")
         say(f"方法    {self.method}")
         say(f"设备    {describe_device(args.device)}，{precision}")
-        say(
-            f"数据    训练 {len(data.train):,} 段对话，"
-            + (f"验证 {len(data.validation):,} 段，" if data.validation else "")
-            + f"检验 {len(data.test):,} 段（{test_source}）"
-        )
-        for name, dataset in (("训练", data.train), ("验证", data.validation), ("检验", data.test)):
-            if dataset and (dataset.num_truncated or dataset.num_dropped):
-                say(
-                    f"        {name}数据太长（--max_length）：截断 {dataset.num_truncated:,} 段，"
-                    f"截断后没有回答可学而略去 {dataset.num_dropped:,} 段"
-                )
+        self._announce_data()
         if self.num_too_long:
             say(f"        {self.num_too_long:,} 个检验的问题连同回答太长（--max_length），逐字匹配时不问")
         say(f"参数    训练 {self.trainable:,} 个，共 {self.total:,} 个（{self.trainable / self.total:.2%}）")
+        if layers := adapted_layers(cast(PreTrainedModel, self.trainer.model)):
+            counted = "、".join(f"{name} {count} 层 {number:,} 个" for name, (count, number) in layers.items())
+            say(f"        LoRA 加在 {counted}")
+        if trains_token_rows(cast(PreTrainedModel, self.trainer.model)):
+            say(
+                "        还训练了嵌入的几行（新添的对话标记）：vLLM 等只认普通 LoRA 的程序读不了这样的适配器，"
+                "给它们用合并好的（--merge_and_save，或训练完以后用 merge.py）"
+            )
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         steps = planned_steps(self.trainer)
         length = f"{steps} 步" if args.max_steps > 0 else f"{args.num_train_epochs:g} 轮，{steps} 步"
@@ -99,6 +99,43 @@ class Report:
                 + "，或增加数据"
             )
 
+    def _announce_data(self) -> None:
+        """三份数据各有多少，从哪里来，哪些用不上。"""
+        data = self.data
+        source = {split: "从训练数据中随机留出" if split in data.held_out else "" for split in _SPLITS}
+        parts = [f"训练 {len(data.train):,} 段对话"]
+        if data.validation is not None:
+            parts.append(f"验证 {len(data.validation):,} 段" + _in_brackets(source["validation"]))
+        parts.append(f"检验 {len(data.test):,} 段" + _in_brackets(source["test"] or self._how_unseen()))
+        say(f"数据    {'，'.join(parts)}")
+        if len(data.sources) > 1 or any(each.share != 1 for each in data.sources):
+            total = sum(each.used for each in data.sources)
+            for each in data.sources:
+                taken = "" if each.share == 1 else f"，取 {each.share:g} 份"
+                say(f"        {each.name} 有 {each.read:,} 段{taken}，用 {each.used:,} 段（{each.used / total:.1%}）")
+        if data.num_equal:
+            say(f"        留出时按问题来分：{data.num_equal:,} 段的问题与留出的相同，也归到留出的一边")
+        for split, name in _SPLITS.items():
+            if seen := data.num_seen.get(split):
+                say(f"        注意：{name}数据里有 {seen:,} 段的问题，训练数据里也有，那是学过的")
+            if places := data.too_long.get(split):
+                more = f"等 {len(places):,} 处" if len(places) > _SHOWN_PLACES else ""
+                say(
+                    f"        {name}数据略去 {len(places):,} 段，问题太长，--max_length 之内放不下回答："
+                    f"{'、'.join(places[:_SHOWN_PLACES])}{more}"
+                )
+        for name, dataset in (("训练", data.train), ("验证", data.validation), ("检验", data.test)):
+            if dataset and (dataset.num_truncated or dataset.num_dropped):
+                say(
+                    f"        {name}数据太长（--max_length）：截断 {dataset.num_truncated:,} 段，"
+                    f"截断后没有回答可学而略去 {dataset.num_dropped:,} 段"
+                )
+
+    def _how_unseen(self) -> str:
+        """检验数据学过没有。"""
+        seen = self.data.num_seen.get("test", 0)
+        return f"其中 {seen:,} 段的问题学过" if seen else "没有学过"
+
     def evaluate(self, moment: str) -> Score:
         """在检验数据上打分，并回答那几个固定的问题。
 
@@ -112,7 +149,7 @@ class Report:
         tokenizer = cast(PreTrainedTokenizerBase, self.trainer.processing_class)
         with stage(f"做{moment}的{EVALUATION}"):
             score = Score(
-                loss=mean_loss(model, self.data.test, self.trainer.data_collator),
+                loss=mean_loss(model, self.data.test, self.trainer.data_collator, accelerator=self.trainer.accelerator),
                 exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
                 samples=generate_answers(model, tokenizer, self.questions, self.sample_tokens),
             )
@@ -130,7 +167,7 @@ class Report:
             say("\n同样的问题，训练前后的回答")
         for question, old, new in zip(self.questions, before.samples, after.samples, strict=True):
             say(f"\n  {_dialogue(question)}\n    训练前  {_one_line(old)}\n    训练后  {_one_line(new)}")
-        say("\n检验数据（没有学过）")
+        say(f"\n检验数据（{self._how_unseen()}）")
         say(f"  损失      {before.loss:.3f} → {after.loss:.3f}")
         if after.exact_match is not None:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
@@ -152,6 +189,7 @@ class Report:
             "seed": self.trainer.args.seed,
             "trainable_parameters": self.trainable,
             "total_parameters": self.total,
+            "steps": self.trainer.state.global_step,
             "train_seconds": round(seconds, 2),
             "peak_memory_mb": round(peak, 1),
             "before": {"loss": before.loss, "exact_match": before.exact_match},
@@ -159,6 +197,10 @@ class Report:
         }
         plot_losses(self.trainer.state.log_history, directory / "loss_curve.png")
         write_json(directory / METRICS_FILE, metrics)
+
+
+def _in_brackets(text: str) -> str:
+    return f"（{text}）" if text else ""
 
 
 def count_parameters(model: PreTrainedModel) -> tuple[int, int]:

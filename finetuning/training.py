@@ -2,14 +2,16 @@
 
 import math
 import signal
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from tqdm import tqdm
+from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,18 +22,23 @@ from transformers import (
 )
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 from transformers.trainer_pt_utils import LabelSmoother
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from finetuning import shortcuts
+from finetuning.adapter import base_of
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PaddedCollator
-from finetuning.data import Splits
+from finetuning.data import Splits, TokenizedDataset
 from finetuning.errors import TRAINING, Interrupted, UserError
+from finetuning.evaluate import mean_loss
 from finetuning.interrupt import GracefulInterrupt, resume_command, uninterrupted
+from finetuning.model import cast_parameters
+from finetuning.model_checks import check_weights, explained
 from finetuning.output.checkpoints import is_complete, last_complete
 from finetuning.output.directory import OutputDir
 from finetuning.shortcuts.micro_batches import MicroBatchTrainer
-from finetuning.terminal import progress_delay, say, stage
+from finetuning.stopping import AlreadyTrained, EarlyStopping, StopBeforeExtraStep, is_over
+from finetuning.terminal import say, stage
 
 
 class Progress(ProgressCallback):
@@ -41,19 +48,6 @@ class Progress(ProgressCallback):
         """见 :class:`transformers.TrainerCallback`。"""
         if self.training_bar is not None and logs and "loss" in logs:
             self.training_bar.set_postfix_str(f"loss={float(logs['loss']):.3f}")
-
-    def on_prediction_step(
-        self, args: Any, state: TrainerState, control: Any, eval_dataloader: Any = None, **kwargs: Any
-    ) -> None:
-        """验证只要一两秒时，不另画一条进度条；久了才画。"""
-        if state.is_world_process_zero and hasattr(eval_dataloader, "__len__"):
-            bar: Any = self.prediction_bar
-            if bar is None:
-                total = len(eval_dataloader)
-                bar = self.prediction_bar = tqdm(
-                    total=total, desc="验证", unit="批", leave=False, delay=progress_delay()
-                )
-            bar.update(1)
 
 
 class Printer(PrinterCallback):
@@ -87,6 +81,7 @@ class CheckedTrainer(MicroBatchTrainer):
     """损失不是有限的数就停下；检查点由 :class:`finetuning.output.checkpoints.CheckpointWriter` 看着写。"""
 
     output: OutputDir | None = None
+    early_stopping: EarlyStopping | None = None
     sizes_before: dict[str, tuple[float, float]]
 
     @property
@@ -105,6 +100,24 @@ class CheckedTrainer(MicroBatchTrainer):
         if self.own_autocast is not None:
             stack.enter_context(torch.autocast(self.args.device.type, self.own_autocast))
         return stack
+
+    def evaluation_loop(
+        self, dataloader: DataLoader, description: str, *_: Any, metric_key_prefix: str = "eval", **__: Any
+    ) -> EvalLoopOutput:
+        """见 :class:`transformers.Trainer`；验证损失是每个要学的 token 的平均，与检验用的是同一个函数。
+
+        Trainer 自己的先求每批的平均，再按段数平均：一批几段不同，结果就不同；几个 token 的回答与几百个的算得一样重。
+        """
+        dataset = cast(TokenizedDataset, dataloader.dataset)
+        loss = mean_loss(
+            cast(PreTrainedModel, self.model),
+            dataset,
+            self.data_collator,
+            self.args.per_device_eval_batch_size,
+            self.own_autocast,
+            self.accelerator,
+        )
+        return EvalLoopOutput(cast(Any, None), None, {f"{metric_key_prefix}_loss": loss}, len(dataset))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """见 :class:`transformers.Trainer`。它遇到 NaN 只在日志里换成以前的平均，训练照旧。"""
@@ -134,6 +147,39 @@ class CheckedTrainer(MicroBatchTrainer):
         self.accelerator.wait_for_everyone()  # 每个进程都写完了它的那一份
         if self.args.should_save:
             self.output.checkpoints.finish(self.state.global_step, self.state.best_model_checkpoint)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        """见 :class:`transformers.Trainer`；接着训练时读入权重。"""
+        if self._reads_whole_model:
+            self._read_weights(resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        """见 :class:`transformers.Trainer`；换成最好的检查点的权重。"""
+        if self._reads_whole_model:
+            self._read_weights(cast(str, self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()
+
+    @property
+    def _reads_whole_model(self) -> bool:
+        return not self.sharded and isinstance(self.model, PreTrainedModel)
+
+    def _read_weights(self, directory: str) -> None:
+        """用 ``from_pretrained`` 读整个模型的权重。
+
+        有的结构（混合专家，看图的模型）存下来的名字与内存里的不同。transformers 5.23 的 Trainer 按内存里的名字去找，
+        找不到只警告一句：权重还是基座的，训练却接着走。
+        """
+        model = cast(PreTrainedModel, self.model)
+        with explained(directory):
+            loaded: Any = type(model).from_pretrained(
+                directory, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+            trained, loading_info = loaded
+            check_weights(directory, loading_info)
+        model.load_state_dict(trained.state_dict())
 
     def load_best(self) -> None:
         """换成验证损失最小的检查点：训练循环没有走到最后，Trainer 自己就不换。"""
@@ -187,28 +233,6 @@ class CausalLabelSmoother(LabelSmoother):
         return super().__call__(model_output, labels, not self.packed, num_items_in_batch)
 
 
-class _AlreadyTrained(Exception):
-    """检查点已经是最后一步。
-
-    用异常，是因为 Trainer 没有“一步也不走”的办法；它在 on_train_begin 里抛出，后面的回调就不再调用，
-    所以 :class:`OwnForward` 排在它的前面（模型恢复原样），
-    :class:`finetuning.shortcuts.frozen.FrozenWeightsInBf16` 排在后面（没有换，就不必换回来）。
-    """
-
-
-class StopBeforeExtraStep(TrainerCallback):
-    """接着训练的检查点已经是最后一步（在最后的检验中断了）时，不再训练。
-
-    这一步若不在一轮的末尾（``--max_steps``，或 1.5 轮），transformers 5.23 的 Trainer 会先走一步再看该不该停。
-    """
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """见 :class:`transformers.TrainerCallback`；检查点已经读入，还没有走第一步。"""
-        state.compute_steps(args, state.max_steps)  # 隔几步保存、检验、记录，照这一次的，不照检查点里的
-        if state.global_step >= state.max_steps:
-            raise _AlreadyTrained
-
-
 def build_trainer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -229,6 +253,7 @@ def build_trainer(
     """
     if data.validation is None:
         args.eval_strategy = IntervalStrategy.NO
+    early_stopping = None if args.early_stopping_patience is None else EarlyStopping(args.early_stopping_patience)
     if isinstance(model, PeftModel):
         # 添过标记时，PEFT 默认连整个嵌入矩阵一起保存；要训练的那几行本来就在适配器里，不必保存其余的。
         model.save_pretrained = partial(model.save_pretrained, save_embedding_layers=False)
@@ -244,7 +269,10 @@ def build_trainer(
     trainer.output = output
     if trainer.own_autocast is not None:
         trainer.add_callback(OwnForward(model))
-    trainer.add_callback(StopBeforeExtraStep())
+    trainer.add_callback(StopBeforeExtraStep(early_stopping))
+    trainer.early_stopping = early_stopping
+    if early_stopping is not None:
+        trainer.add_callback(early_stopping)
     chosen = shortcuts.apply(model, trainer, shortcuts.Setting.of(args, padding_free, trainer.sharded))
     for original, ours in ((ProgressCallback, Progress), (PrinterCallback, Printer)):
         if trainer.pop_callback(original):
@@ -252,7 +280,25 @@ def build_trainer(
     if trainer.label_smoother is not None:
         trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
+    if output is not None:
+        _check_savable(model, tokenizer)
     return trainer
+
+
+def _check_savable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """权重以外的先存一遍试试：存不了的，训练之前就说。"""
+    base = base_of(model)
+    with TemporaryDirectory() as directory:
+        try:
+            base.config.save_pretrained(directory)
+            base.generation_config.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{base.name_or_path} 的配置或分词器读得进来，却存不了（{reason}），训练完也得不到结果；"
+                "请改正它的 config.json、generation_config.json 或分词器的文件。"
+            ) from error
 
 
 def planned_steps(trainer: Trainer) -> int:
@@ -315,13 +361,13 @@ def train(trainer: CheckedTrainer) -> float:
             clock.start_clock()
             try:
                 trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
-            except _AlreadyTrained:
+            except AlreadyTrained:
                 clock.start_clock()  # 刚才只是读了检查点，不算训练的时间
                 if trainer.args.load_best_model_at_end and not trainer.output.trained:
                     trainer.load_best()
             clock.stop_clock()
         state = trainer.state
-        if state.global_step < state.max_steps:
+        if not is_over(state, trainer.early_stopping):
             number = interrupt.received
     except KeyboardInterrupt as error:
         state, number = trainer.state, interrupt.received or getattr(error, "number", signal.SIGINT)
@@ -329,18 +375,25 @@ def train(trainer: CheckedTrainer) -> float:
         saved = last_complete(trainer.output.path)
         advice = f"从 {saved.name} 接着训练：{resume_command()}" if saved else "还没有检查点，下次从头开始。"
         raise Interrupted(f"训练在第 {state.global_step} 步被中断；{advice}", number)
-    if state.global_step < state.max_steps:
+    if not is_over(state, trainer.early_stopping):
         raise UserError(
             f"训练在第 {state.global_step} 步就停下了，本来要走 {state.max_steps} 步；没有训练完的不算结果，"
             f"请加上 --resume_from_checkpoint true 接着训练。"
         )
+    if state.global_step < state.max_steps:
+        assert trainer.early_stopping is not None
+        say(f"验证损失连续 {trainer.early_stopping.patience} 次没有变小，在第 {state.global_step} 步提前停下。")
     if interrupt.received is not None:
         say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
     return clock.seconds
 
 
-def save(trainer: CheckedTrainer) -> None:
+def save(trainer: CheckedTrainer, dtype: torch.dtype | None = None) -> None:
     """把权重（safetensors）、配置和分词器存到 ``output.unfinished``；检验完，由 ``output.publish`` 移到输出目录。
+
+    Args:
+        dtype: 整个模型存成哪种精度；None 是训练时的 fp32。适配器总是 fp32 的。存的时候舍入了，模型也换成舍入以后的：
+            后面的检验量的就是存下来的这一个。
 
     Raises:
         UserError: 模型坏了（参数里有不是有限的数），或什么也没有学到（参数一个也没有变）。
@@ -348,15 +401,29 @@ def save(trainer: CheckedTrainer) -> None:
     output = trainer.output
     assert output is not None
     trainer.check_finite()
+    if output.trained:  # 权重就是从那里读来的
+        return
     if trainer.sizes_before and trainer.parameter_sizes() == trainer.sizes_before:
         raise UserError(
             f"训练了 {trainer.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；请检查 --learning_rate"
             f"（现在是 {trainer.args.learning_rate:g}）和 --warmup_steps（现在是 {trainer.args.warmup_steps:g}）；"
             f"{_NOTHING_REPLACED}"
         )
-    if output.trained:  # 权重就是从那里读来的
-        return
-    with stage("存权重"), uninterrupted("存权重"):
+    with stage("存权重"), uninterrupted("存权重"), _rounded(trainer, dtype):
         trainer.save_model(str(output.unfinished))
         if trainer.is_world_process_zero():
             output.keep_trained(trainer.state)
+
+
+@contextmanager
+def _rounded(trainer: CheckedTrainer, dtype: torch.dtype | None) -> Iterator[None]:
+    """``with`` 之内，整个模型是 ``dtype`` 的，之后变回 fp32，数是舍入过的。"""
+    model = cast(torch.nn.Module, trainer.model)
+    if dtype is None or dtype == torch.float32 or isinstance(model, PeftModel) or trainer.sharded:
+        yield
+        return
+    cast_parameters(model, dtype)
+    if not all(parameter.isfinite().all() for parameter in model.parameters()):
+        raise UserError(f"有的权重超出了 {dtype} 能表示的范围，存不成这种精度；请改用 --save_dtype fp32。")
+    yield
+    cast_parameters(model, torch.float32)

@@ -23,6 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import finetuning  # noqa: F401  没有装好各个库时，在这里就说一句话
+
 
 def check_data(subject: Any) -> bool:
     """检查 TODO 1，打印报告。

@@ -452,7 +452,7 @@ def test_broken_model(models, monkeypatch, refusal, kind, spoil, words):
 
 def test_an_adapter_is_not_a_base_to_train(models, monkeypatch, refusal):
     monkeypatch.chdir(models)
-    assert_one_sentence(refusal(load_model, "adapter"), "adapter 是适配器，不是整个模型", "--merge_and_save")
+    assert_one_sentence(refusal(load_model, "adapter"), "adapter 是适配器，不是整个模型", "merge.py adapter")
 
 
 @pytest.mark.parametrize("name", ["", "base/config.json", "~nobody-has-this-name/m", "x" * 5000])
@@ -493,7 +493,26 @@ ARGUMENTS = {
     "unknown_schedule": ("--lr_scheduler_type bogus", "bogus"),
     "unknown_optimizer": ("--optim bogus", "--optim 的值只能是"),
     "unknown_strategy": ("--save_strategy bogus", "bogus"),
-    "two_precisions": ("--bf16 --fp16", "fp16 and bf16"),
+    "two_precisions": ("--bf16 --fp16", "--bf16 和 --fp16 只能选一种"),
+    "fp16_on_cpu": ("--fp16", "--fp16 要显卡"),
+    "prefetch_without_workers": ("--dataloader_prefetch_factor 2", "要与 --dataloader_num_workers 一起用"),
+    "context_without_workers": (
+        "--dataloader_multiprocessing_context spawn",
+        "要与 --dataloader_num_workers 一起用",
+    ),
+    "best_without_evaluation": ("--load_best_model_at_end --eval_strategy no", "都要看验证损失"),
+    "best_at_other_steps": (
+        "--load_best_model_at_end --eval_strategy steps",
+        "--save_strategy 与 --eval_strategy 要相同",
+    ),
+    "best_between_evaluations": (
+        "--load_best_model_at_end --eval_strategy steps --eval_steps 4 --save_strategy steps --save_steps 6",
+        "--save_steps 要是 --eval_steps 的整数倍",
+    ),
+    "no_patience": ("--early_stopping_patience 0", "--early_stopping_patience 至少是 1"),
+    "pissa_and_dora": ("--init_lora_weights pissa --method dora", "pissa 只能与 --method lora 一起用"),
+    "loraplus_ratio": ("--loraplus_lr_ratio 0", "--loraplus_lr_ratio 应该是大于 0"),
+    "rslora_prefix": ("--use_rslora --method prefix", "前缀微调里没有 A 和 B"),
     "switch": ("--bf16 maybe", "--bf16 的值应该是 true 或 false，实际是 maybe"),
     "no_questions": ("--max_test_prompts 0", "--max_test_prompts 至少是 1，实际是 0"),
     "negative_questions": ("--max_test_prompts -1", "--max_test_prompts 至少是 1，实际是 -1"),

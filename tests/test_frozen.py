@@ -37,7 +37,7 @@ def trained(model, tmp_path, hold):
         output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
         logging_steps=1, save_strategy="no", disable_tqdm=True, bf16=True, seed=1,
     )  # fmt: skip
-    trainer = build_trainer(model, toy_tokenizer(), Splits(EXAMPLES, EXAMPLES, [], [], False), args, padding_free=False)
+    trainer = build_trainer(model, toy_tokenizer(), Splits(EXAMPLES, EXAMPLES, [], []), args, padding_free=False)
     trainer.data_collator = PackedCollator()
     if not hold:
         assert trainer.pop_callback(FrozenWeightsInBf16) is not None

@@ -94,7 +94,7 @@ def test_training_uses_it(monkeypatch, tmp_path, family):
     )  # fmt: skip
     examples = [{"input_ids": [1, 2, 3, 4], "labels": [-100, 2, 3, 4]}] * 3
     trainer = build_trainer(
-        toy_model(family), toy_tokenizer(), Splits(examples, None, examples, [], False), args, padding_free=True
+        toy_model(family), toy_tokenizer(), Splits(examples, None, examples, []), args, padding_free=True
     )
     calls.clear()
     trainer.train()

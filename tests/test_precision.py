@@ -29,7 +29,7 @@ def arguments(tmp_path, **changes):
 
 
 def trainer_for(model, args, padding_free=True, output=None):
-    splits = Splits(EXAMPLES, EXAMPLES, EXAMPLES, [], False)
+    splits = Splits(EXAMPLES, EXAMPLES, EXAMPLES, [])
     return build_trainer(model, toy_tokenizer(), splits, args, padding_free, output)
 
 

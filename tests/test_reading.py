@@ -287,28 +287,50 @@ def test_a_huge_row(tmp_path):
     assert load_conversations(path)[0][1]["content"] == answer
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "Config name is missing.\nPlease pick one among the available configs: ['en', 'zh']\nExample of usage:\n\t`x`",
+        "BuilderConfig 'fr' not found. Available: ['en', 'zh']",
+    ],
+    ids=["missing", "unknown"],
+)
+def test_the_subsets_of_a_hub_dataset_are_listed(problem, monkeypatch):
+    """``datasets`` 自己的两种说法；有哪些可选，不能只剩第一行。"""
+
+    def load_dataset(path, subset, *, split):
+        raise ValueError(problem)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    message = message_of("owner/name")
+    assert "有几个子集（subset）：'en', 'zh'；" in message
+    assert "写成 owner/name/子集:train" in message
+
+
 def test_on_bad_rows_is_checked():
     with pytest.raises(ValueError, match="on_bad_rows"):
         load_conversations([], on_bad_rows="ignore")
 
 
 @pytest.mark.parametrize(
-    ("source", "name", "split"),
+    ("source", "name", "subset", "split"),
     [
-        ("owner/name", "owner/name", "train"),
-        ("owner/name:test", "owner/name", "test"),
-        ("owner/na-me_1.0:train[:2]", "owner/na-me_1.0", "train[:2]"),
+        ("owner/name", "owner/name", None, "train"),
+        ("owner/name:test", "owner/name", None, "test"),
+        ("owner/na-me_1.0:train[:2]", "owner/na-me_1.0", None, "train[:2]"),
+        ("owner/name/zh-CN:train", "owner/name", "zh-CN", "train"),
+        ("owner/name/v1.1_a:train[:2]", "owner/name", "v1.1_a", "train[:2]"),
     ],
 )
-def test_hub_dataset_and_split(source, name, split, monkeypatch):
-    def load_dataset(path, *, split):
-        asked.append((path, split))
+def test_hub_dataset_and_split(source, name, subset, split, monkeypatch):
+    def load_dataset(path, subset, *, split):
+        asked.append((path, subset, split))
         return datasets.Dataset.from_list(ROWS[3:])
 
-    asked: list[tuple[str, str]] = []
+    asked: list[tuple[str, str | None, str]] = []
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     assert load_conversations(source) == EXPECTED[3:]
-    assert asked == [(name, split)]
+    assert asked == [(name, subset, split)]
 
 
 @pytest.mark.parametrize("source", ["owner/name", "owner/name:test[:10]"])
@@ -377,7 +399,7 @@ def test_media_columns_of_a_hub_dataset_are_not_decoded(monkeypatch):
         {"instruction": datasets.Value("string"), "output": datasets.Value("string"), "cover": datasets.Image()}
     )
     table = datasets.Dataset.from_dict(rows, features=features)
-    monkeypatch.setattr(datasets, "load_dataset", lambda path, *, split: table)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, subset, *, split: table)
     assert load_conversations("owner/name")[0][1]["content"] == "答"
 
 

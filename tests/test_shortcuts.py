@@ -71,7 +71,7 @@ def used_in_training(tmp_path, monkeypatch, config, method, batch_size, bf16):
         disable_tqdm=True,
     )  # fmt: skip
     data = [EXAMPLE] * batch_size
-    trainer = build_trainer(model, toy_tokenizer(), Splits(data, None, data, [], False), args, padding_free=True)
+    trainer = build_trainer(model, toy_tokenizer(), Splits(data, None, data, []), args, padding_free=True)
     assert installed(model, trainer, used[0].why_not) == used[0], "说用上了的，真的装上了"
     return used[0]
 

@@ -150,7 +150,7 @@ def test_same_seed_same_result(workplace, tmp_path):
 def test_held_out_rows_are_never_trained_on(workplace, tmp_path):
     arguments = DataArguments(train_file=str(workplace / "train.jsonl"))
     splits = load_splits(arguments, SFTDataset, toy_tokenizer(), tmp_path)
-    assert (len(splits.train), len(splits.test), splits.held_out) == (38, 2, True)
+    assert (len(splits.train), len(splits.test), splits.held_out) == (38, 2, ("test",))
     trained = {tuple(splits.train[index]["input_ids"]) for index in range(38)}
     assert all(tuple(splits.test[index]["input_ids"]) not in trained for index in range(2))
     one = write(tmp_path / "one.jsonl", range(1))
@@ -206,9 +206,9 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
         assert metrics[moment].keys() == {"loss", "exact_match"}
         assert 0 <= metrics[moment]["exact_match"] <= 1
     assert metrics["after"]["loss"] < metrics["before"]["loss"]
-    assert len(metrics) == 9
+    assert len(metrics) == 10
     record = json.loads((out / "arguments.json").read_text(encoding="utf-8"))
-    assert record["data"]["train"]["sha256"] == hashlib.sha256((workplace / "train.jsonl").read_bytes()).hexdigest()
+    assert record["data"]["train"][0]["sha256"] == hashlib.sha256((workplace / "train.jsonl").read_bytes()).hexdigest()
     assert record["arguments"]["learning_rate"] == (4e-3 if lora else 4e-4)
     assert record["arguments"]["max_length"] == 512
     assert record["versions"]["torch"] == torch.__version__.partition("+")[0]

@@ -13,6 +13,10 @@ def option(default: Any, help: str, **argparse_options: Any) -> Any:
     return field(default=default, metadata={"help": help, **argparse_options})
 
 
+class Rare(str):
+    """少用的参数的说明：只在 ``--help_all`` 里列出，``--help`` 就还是一屏。"""
+
+
 def switch(help: str) -> Any:
     """可以不给的开关：不给是 None（由程序决定），``--name`` 是 true，``--name false`` 是 false。"""
     return option(None, help, nargs="?", const=True)
@@ -30,6 +34,9 @@ class ModelArguments:
     """模型"""
 
     model_name_or_path: str = option("base_model", "基座模型：本地目录，或 hub 上的名字（如 Qwen/Qwen3-0.6B-Base）")
+    save_dtype: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", Rare("整个模型（全参数微调的、合并的）存成哪种精度；auto 与基座的检查点相同")
+    )
     padding_free: bool = option(True, "把一批对话首尾相接成一行，不填充（padding-free）；false：普通的填充批次")
 
 
@@ -37,7 +44,13 @@ class ModelArguments:
 class DataArguments:
     """数据"""
 
-    train_file: str = option(EMBEDDED_TRAIN_FILE, "训练数据：.jsonl/.json/.parquet 文件，或 hub 数据集 owner/name")
+    train_file: list[str] = field(
+        default_factory=lambda: [EMBEDDED_TRAIN_FILE],
+        metadata={
+            "help": "训练数据：.jsonl/.json/.parquet 文件、装着它们的目录，或 hub 数据集 owner/name；可以有几个，"
+            "后面写 :0.5 只取一半，:2 用两遍"
+        },
+    )
     validation_file: str | None = option(None, "验证数据：每轮（epoch）之后算一次损失；自带数据默认用 data/dev.jsonl")
     test_file: str | None = option(
         None, "检验数据；自带数据默认用 data/test.jsonl，自己的数据默认从训练数据里留出一部分"
@@ -52,7 +65,9 @@ class DataArguments:
             raise ValueError(f"--max_length 至少是 2，实际是 {self.max_length}")
         if self.max_test_prompts is not None and self.max_test_prompts < 1:
             raise ValueError(f"--max_test_prompts 至少是 1，实际是 {self.max_test_prompts}")
-        if self.train_file == EMBEDDED_TRAIN_FILE:
+        if isinstance(self.train_file, str):  # 在代码里写一个文件名就行
+            self.train_file = [self.train_file]
+        if self.train_file == [EMBEDDED_TRAIN_FILE]:
             self.validation_file = self.validation_file or "data/dev.jsonl"
             self.test_file = self.test_file or "data/test.jsonl"
             self.max_test_prompts = self.max_test_prompts or 1000
@@ -75,6 +90,9 @@ class TrainingDefaults:
     seed: int = option(42, "随机种子；同样的种子、机器和设置得到同样的结果")
     resume_from_checkpoint: str | None = option(None, "接着训练：检查点目录，或 true（输出目录里最新的一个）")
     report_to: str = option("none", "另外把曲线记到哪里，如 tensorboard")
+    early_stopping_patience: int | None = option(
+        None, Rare("验证损失连续几次没有变小就提前停下，用其中最好的；没有 --validation_file 就从训练数据里留出一部分")
+    )
 
     # 以下不在 --help 里列出
     # 微调常常只有几百步。Adam 用最近约 1 / (1 - beta2) 步来估计梯度的大小：0.999 是一千步，比整个训练还长。
@@ -85,5 +103,5 @@ class TrainingDefaults:
     logging_steps: float = 0.02  # 小于 1 时是占总步数的比例
     save_strategy: str = "epoch"
     save_total_limit: int | None = 1
-    eval_strategy: str = "epoch"
+    eval_strategy: str | None = None  # 没有写：有验证数据就每轮一次
     remove_unused_columns: bool = False  # 批次里的各项都由我们的 collator 给出，没有要去掉的列

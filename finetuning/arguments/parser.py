@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_type_hints, overload
 
-from finetuning.arguments.options import ByOption, DataArguments, ModelArguments, TrainingDefaults
+from finetuning.arguments.options import ByOption, DataArguments, ModelArguments, Rare, TrainingDefaults
 from finetuning.terminal import stage
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def parse_arguments(
         }
     )
     if "--help_all" in argv:
-        print(_help_screen(description, (*classes, TrainingDefaults), defaults))
+        print(_help_screen(description, (*classes, TrainingDefaults), defaults, rare=True))
         print("\ntransformers.TrainingArguments 的全部参数：\n")
         print(parser.format_help())
         raise SystemExit(0)
@@ -139,13 +139,13 @@ def _in_chinese(message: str) -> str:
     return message.replace("unrecognized arguments:", "不认识")
 
 
-def _help_screen(description: str, classes: Sequence[type], defaults: Mapping[str, Any]) -> str:
+def _help_screen(description: str, classes: Sequence[type], defaults: Mapping[str, Any], rare: bool = False) -> str:
     lines = [description.strip()]
     for cls in classes:
         lines.append(f"\n{cls.__doc__}：")
         hints = get_type_hints(cls)
         for item in dataclasses.fields(cls):
-            if "help" not in item.metadata:
+            if "help" not in item.metadata or (isinstance(item.metadata["help"], Rare) and not rare):
                 continue
             default = item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
             default = defaults.get(item.name, default)

@@ -43,11 +43,16 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         self._check_numbers()
         if self.save_strategy == "best" and self.metric_for_best_model is None:
             self.metric_for_best_model = "loss"
+        self._choose_validation()
         if self.metric_for_best_model not in (None, "loss", "eval_loss"):
             raise ValueError(f"--metric_for_best_model 只有 loss（验证损失）可选，实际是 {self.metric_for_best_model}")
 
         # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
         self.use_cpu = self.use_cpu or best_device().type == "cpu"
+        if self.fp16 and self.bf16:
+            raise ValueError("--bf16 和 --fp16 只能选一种")
+        if self.fp16 and self.use_cpu:
+            raise ValueError("--fp16 要显卡，CPU 上没有 fp16 的混合精度；请去掉它，或用 --bf16")
         if self.bf16 is None:
             fastest = None if self.fp16 else fastest_dtype(self.use_cpu)
             self.bf16 = fastest == torch.bfloat16
@@ -78,6 +83,36 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
             return int(num_training_steps * self.warmup_steps)
         return super().get_warmup_steps(num_training_steps)
 
+    def _choose_validation(self) -> None:
+        """要不要看验证损失；要的话，多久看一次。"""
+        if self.early_stopping_patience is not None:
+            if self.early_stopping_patience < 1:
+                raise ValueError(f"--early_stopping_patience 至少是 1，实际是 {self.early_stopping_patience}")
+            self.load_best_model_at_end = True
+        steered = self.load_best_model_at_end or self.save_strategy == "best"
+        steered = steered or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        asked = getattr(self.eval_strategy, "value", self.eval_strategy)
+        if asked == "no" and steered:
+            raise ValueError("挑最好的、提前停下、据验证损失降学习率，都要看验证损失，不能有 --eval_strategy no")
+        # 要看而没有给 --validation_file 的，从训练数据里留出一部分（见 finetuning.data）。
+        self.needs_validation = steered or asked not in (None, "no")
+        self.eval_strategy = asked or "epoch"
+        if not self.load_best_model_at_end or self.save_strategy == "best":
+            return
+        if self.save_strategy != self.eval_strategy:
+            raise ValueError(
+                "要挑最好的，每次验证都要存检查点：--save_strategy 与 --eval_strategy 要相同，"
+                f"实际是 {self.save_strategy} 和 {self.eval_strategy}"
+            )
+        every = self.eval_steps or self.logging_steps
+        times = self.save_steps / every
+        aligned = (self.save_steps < 1) == (every < 1) and abs(times - round(times)) < 1e-6 and round(times) > 0
+        if self.eval_strategy == "steps" and not aligned:
+            raise ValueError(
+                "要挑最好的，每个检查点都要验证过：--save_steps 要是 --eval_steps 的整数倍，"
+                f"实际是 {self.save_steps:g} 和 {every:g}"
+            )
+
     def _check_numbers(self) -> None:
         """没有意义的数：transformers 收下了，训练到一半才出错，或者悄悄训练成别的样子。写成 not … 是因为 NaN。"""
         ranges: dict[str, tuple[float, float, str]] = {
@@ -99,8 +134,13 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
             value = getattr(self, name)
             if value is not None and not low <= value < high:
                 raise ValueError(f"--{name} 应该是{meaning}，实际是 {value}")
-        if self.dataloader_persistent_workers and not self.dataloader_num_workers:
-            raise ValueError("--dataloader_persistent_workers 要与 --dataloader_num_workers 一起用")
+        for name in (
+            "dataloader_persistent_workers",
+            "dataloader_prefetch_factor",
+            "dataloader_multiprocessing_context",
+        ):
+            if getattr(self, name, None) and not self.dataloader_num_workers:
+                raise ValueError(f"--{name} 要与 --dataloader_num_workers 一起用")
         wanted = [self.report_to] if isinstance(self.report_to, str) else list(self.report_to or [])
         missing = set(wanted) - {"none", "all", *get_available_reporting_integrations()}
         if missing:

@@ -15,10 +15,12 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from finetuning.arguments import DataArguments, ModelArguments
@@ -48,11 +50,13 @@ from finetuning.output.claim import (
     remove,
     writable,
 )
-from finetuning.output.fingerprint import RECORD_FILE, adapter_base, read_record
+from finetuning.output.fingerprint import RECORD_FILE, adapter_base, model_digest, read_record
 from finetuning.output.record import Record, describe_run
+from finetuning.sources import parse_sources
 from finetuning.terminal import is_main_process, say, stage
 
 MERGED_DIR = "merged"  # 适配器与基座合并成的整个模型
+BASE_DIR = "base"  # 由上一轮的适配器合并成的、这一轮的基座
 
 
 class OutputDir:
@@ -79,7 +83,7 @@ class OutputDir:
         self.args, self.method, self.trained = args, method, False
         self.record: Record
         self._describe = lambda: describe_run(method, model_args, data_args, args, *more)
-        self._inputs = _inputs(model_args, data_args)
+        self._inputs = lambda: _inputs(model_args, data_args)
 
     def __enter__(self) -> "OutputDir":
         # 几个进程时，由第一个来检查、上锁、收拾，再把结论告诉其余的：拒绝就一起停下，只由第一个说一句话。
@@ -128,7 +132,7 @@ class OutputDir:
 
     def _occupy(self) -> None:
         """检查、上锁、收拾好，可以开始训练。"""
-        _check_apart(self.path, self._inputs, self.args.resume_from_checkpoint)
+        _check_apart(self.path, self._inputs(), self.args.resume_from_checkpoint)
         self._lock, self._created = acquire(self.path, {"method": self.method})
         try:
             with stage("核对数据和基座"):
@@ -161,6 +165,16 @@ class OutputDir:
                 self.unfinished.mkdir()
                 self.record.write(self.unfinished, 0.0)  # 有了它，就是我们的
 
+    def own_base(self, make: Callable[[Path], None]) -> str:
+        """这次训练自己的基座（``base``），由 ``make`` 写出来，与结果一起移到输出目录；返回现在从哪里读它。"""
+        base = self.unfinished / BASE_DIR
+        if is_main_process() and not self.trained:
+            make(base)
+        PartialState().wait_for_everyone()
+        # 以后读适配器时，要核对的是它；它最后在哪里，现在就记下。
+        self.record.content["base"] = {"name": str(self.path / BASE_DIR), "sha256": model_digest(str(base))}
+        return str(base)
+
     def keep_trained(self, trainer_state: Any) -> None:
         """权重都写进了 :attr:`unfinished`：记下它是训练完了的。以后检验断了，从这里接着做，不必再训练。"""
         # 自动生成的模型卡片是空的英文模板；用户常常自己写一份，不该被它盖掉。
@@ -192,8 +206,9 @@ def _inputs(model_args: ModelArguments, data_args: DataArguments) -> list[tuple[
     inputs = [("基座", start)] if model_args.model_name_or_path else []
     if base := adapter_base(start):
         inputs = [("适配器", start), ("适配器的基座", Path(base))]
-    files = (data_args.train_file, data_args.validation_file, data_args.test_file)
-    return inputs + [("数据文件", Path(os.path.expanduser(file))) for file in files if file]  # noqa: PTH111
+    files = [source.name for source in parse_sources(data_args.train_file)]
+    files += [file for file in (data_args.validation_file, data_args.test_file) if file]
+    return inputs + [("数据文件", Path(os.path.expanduser(file))) for file in files]  # noqa: PTH111
 
 
 def _check_apart(output_dir: Path, inputs: list[tuple[str, Path]], resumed: str | None) -> None:

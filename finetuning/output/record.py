@@ -27,11 +27,12 @@ from finetuning.output.fingerprint import (
     read_record,
     write_json,
 )
+from finetuning.sources import Source, parse_sources
 
 _ROOT = Path(__file__).parents[2]
 _LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "bitsandbytes")
 # 检验、合并、坏行之外，本项目自己的参数都会改变学到的东西。
-_OWN_FREE = {"validation_file", "test_file", "exact_match", "max_test_prompts", "merge_and_save"}
+_OWN_FREE = {"validation_file", "test_file", "exact_match", "max_test_prompts", "merge_and_save", "save_dtype"}
 _OWN_COMPARED_BY_CONTENT = {"model_name_or_path", "train_file"}
 
 
@@ -89,14 +90,19 @@ def describe_run(
     trainer = {name: value for name, value in args.to_dict().items() if value != library.get(name)}
     trainer.pop("hub_token", None)  # 不是设置，是密码
     start = model_args.model_name_or_path
-    files = {"train": data_args.train_file, "validation": data_args.validation_file, "test": data_args.test_file}
+    given = {"validation": data_args.validation_file, "test": data_args.test_file}
+    sources = {"train": parse_sources(data_args.train_file)}
+    sources |= {split: [Source(file)] for split, file in given.items() if file is not None}
+    wanted = ["test", "validation"] if args.needs_validation else ["test"]
     return Record(
         {
             "run": uuid.uuid4().hex,
             "method": method,
             "base": _describe_model(adapter_base(Path(start)) or start),
             "continues": _describe_model(start) if adapter_base(Path(start)) else None,
-            "data": {split: describe_file(file) for split, file in files.items() if file is not None},
+            "ancestry": _ancestry(start),
+            "data": {split: [_describe_source(each) for each in files] for split, files in sources.items()},
+            "held_out": [split for split in wanted if split not in sources],
             "examples_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             "arguments": {**own, **trainer},
             "versions": library_versions(),
@@ -105,8 +111,21 @@ def describe_run(
     )
 
 
+def _describe_source(source: Source) -> dict[str, Any]:
+    return describe_file(source.name) | {"share": source.share}
+
+
 def _describe_model(name_or_path: str) -> dict[str, str | None]:
     return {"name": name_or_path, "sha256": model_digest(name_or_path)}
+
+
+def _ancestry(name_or_path: str) -> list[dict[str, Any]]:
+    """这个模型是怎样一轮一轮训练来的，从最近的一轮到最早的；没有记录的（公开的基座）是空的。"""
+    record = read_record(Path(name_or_path))
+    if not record:
+        return []
+    round_ = {key: record.get(key) for key in ("run", "method", "base", "continues", "data")} | {"name": name_or_path}
+    return [round_, *record.get("ancestry", [])]
 
 
 def still_holds(record: dict[str, Any]) -> bool:
@@ -115,7 +134,11 @@ def still_holds(record: dict[str, Any]) -> bool:
         return (
             record["versions"] == library_versions()
             and all(model == _describe_model(model["name"]) for model in (record["base"], record["continues"]) if model)
-            and all(described == describe_file(described["name"]) for described in record["data"].values())
+            and all(
+                each == _describe_source(Source(each["name"], each["share"]))
+                for described in record["data"].values()
+                for each in described
+            )
         )
     except (KeyError, TypeError, AttributeError):  # 不是本项目写的样子
         return False
@@ -135,20 +158,21 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     found = []
     if earlier["method"] != now["method"]:
         found.append(f"方法当时是 {earlier['method']}，这次是 {now['method']}")
-    for flag, then, this in (
-        ("--model_name_or_path", earlier["continues"] or earlier["base"], now["continues"] or now["base"]),
-        ("--train_file", earlier["data"]["train"], now["data"]["train"]),
-    ):
-        # 本地的比内容，不比名字：改名、移动都不要紧；hub 上的只有名字可比。
-        if then["sha256"] != this["sha256"] or (this["sha256"] is None and then["name"] != this["name"]):
-            found.append(_changed(flag, then["name"], this["name"]))
-    if ("test" in earlier["data"]) != ("test" in now["data"]):
-        found.append("--test_file 一次给了，一次没有给：没有给的那次，从训练数据里留出了一部分")
+    then, this = (run["continues"] or run["base"] for run in (earlier, now))
+    if not _same_content(then, this):
+        found.append(_changed("--model_name_or_path", then["name"], this["name"]))
+    before, after = (run["data"]["train"] for run in (earlier, now))
+    same_shares = [each["share"] for each in before] == [each["share"] for each in after]
+    if not same_shares or not all(map(_same_content, before, after)):
+        found.append(_changed("--train_file", *([_source(each) for each in files] for files in (before, after))))
+    for split in ("test", "validation"):
+        if (split in earlier["held_out"]) != (split in now["held_out"]):
+            found.append(f"一次从训练数据里留出了一部分（没有给 --{split}_file），一次没有留")
     if earlier["examples_per_step"] != now["examples_per_step"]:
         found.append(f"当时每步 {earlier['examples_per_step']} 段对话，这次 {now['examples_per_step']} 段")
     old, new = earlier["arguments"], now["arguments"]
     if _validation_steers(new) or _validation_steers(old):
-        then, this = (run["data"].get("validation", {"name": "没有"}) for run in (earlier, now))
+        then, this = (run["data"].get("validation", [{"name": "没有"}])[0] for run in (earlier, now))
         if then.get("sha256") != this.get("sha256"):
             found.append(_changed("--validation_file", then["name"], this["name"]))
         for name in ("eval_strategy", "eval_steps", "eval_delay"):
@@ -163,13 +187,22 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return found
 
 
+def _same_content(then: dict[str, Any], this: dict[str, Any]) -> bool:
+    """本地的比内容，不比名字：改名、移动都不要紧；hub 上的只有名字可比。"""
+    return then["sha256"] == this["sha256"] and (this["sha256"] is not None or then["name"] == this["name"])
+
+
+def _source(described: dict[str, Any]) -> str:
+    return described["name"] if described["share"] == 1 else f"{described['name']}:{described['share']:g}"
+
+
 def _validation_steers(arguments: dict[str, Any]) -> bool:
     """验证损失决定学到什么：挑最好的检查点，或据它来降学习率。"""
     return bool(
         arguments.get("load_best_model_at_end")
         or arguments.get("lr_scheduler_type") == "reduce_lr_on_plateau"
         or arguments.get("save_strategy") == "best"
-    )
+    )  # 提前停下时，load_best_model_at_end 总是开着的
 
 
 _TRAINER_FIELDS = {field.name for field in dataclasses.fields(SFTArguments)}

@@ -1,0 +1,110 @@
+"""训练数据可以有几个来源（文件、目录、hub 数据集），各取多少：``a.jsonl b.jsonl:0.5 shards/``。"""
+
+import json
+import math
+import random
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from finetuning.conversations import Conversation
+from finetuning.errors import UserError
+from finetuning.reading import OnBadRows, data_files, iterate_rows
+from finetuning.store import DiskList
+
+_SHARE = re.compile(r"(?P<name>.+):(?P<share>\d+(\.\d+)?)")
+
+
+class Row(NamedTuple):
+    """一段对话，和它在哪里。"""
+
+    source: str
+    line: int  # 从 1 数起
+    conversation: Conversation
+
+    @property
+    def place(self) -> str:
+        """给人看的位置。"""
+        return f"{self.source} 第 {self.line} 行"
+
+
+@dataclass
+class Source:
+    """一个来源。
+
+    Attributes:
+        name: 本地文件，或 hub 数据集。
+        share: 用它的多少：0.5 是随机取一半，2 是每段用两遍。
+        read: 读出了多少段；读完才知道。
+        used: 用了多少段。
+    """
+
+    name: str
+    share: float = 1.0
+    read: int = 0
+    used: int = 0
+
+
+def parse_sources(words: Iterable[str]) -> list[Source]:
+    """``--train_file`` 后面的几个词 → 来源；目录换成其中的数据文件，按名字的次序。
+
+    Raises:
+        UserError: 一个也没有；写了两次；取的份额是 0；目录里没有数据文件。
+    """
+    sources = []
+    for word in words:
+        match = _SHARE.fullmatch(word)
+        # 名字里本来就有冒号的文件，照原样读。
+        name, share = (match["name"], float(match["share"])) if match and not Path(word).exists() else (word, 1.0)
+        if share == 0:
+            raise UserError(f"--train_file {word} 的份额是 0，一段也不取；请去掉它，或写一个大于 0 的数。")
+        sources += [Source(file, share) for file in data_files(name)]
+    names = [source.name for source in sources]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"--train_file 里 {repeated} 写了两次；要用两遍，请写成 {repeated}:2。")
+    if not sources:
+        raise UserError("--train_file 后面没有数据文件；请写出至少一个。")
+    return sources
+
+
+def iterate_sources(sources: list[Source], on_bad_rows: OnBadRows, bad_rows_dir: Path) -> Iterator[Row]:
+    """逐段读出各个来源；只取一部分的，取哪些与训练的种子无关。
+
+    Args:
+        bad_rows_dir: 跳过的坏行记到这个目录的 ``bad_rows_train.jsonl``，第二个来源的是 ``bad_rows_train_2.jsonl``……
+
+    Raises:
+        UserError: 同 :func:`finetuning.reading.iterate_conversations`；或取出来一段也没有。
+    """
+    for number, source in enumerate(sources, 1):
+        suffix = "" if number == 1 else f"_{number}"
+        path = bad_rows_dir / f"bad_rows_train{suffix}.jsonl"
+        rows = iterate_rows(source.name, on_bad_rows=on_bad_rows, bad_rows_path=path)
+        yield from _share_of(source, (Row(source.name, line, conversation) for line, conversation in rows))
+        if not source.used:
+            raise UserError(
+                f"{source.name} 只有 {source.read} 段对话，取 {source.share:g} 份是 0 段；请加大份额，或去掉它。"
+            )
+
+
+def _share_of(source: Source, rows: Iterator[Row]) -> Iterator[Row]:
+    if source.share == 1:
+        for row in rows:
+            source.read += 1
+            source.used += 1
+            yield row
+        return
+    stored = DiskList()  # 读完才知道一共多少段
+    for row in rows:
+        stored.append(json.dumps(row).encode())
+    source.read = len(stored)
+    copies = math.floor(source.share)
+    extra = round((source.share - copies) * source.read)
+    chosen = set(random.Random(0).sample(range(source.read), extra))
+    for index in range(source.read):
+        times = copies + (index in chosen)
+        source.used += times
+        for _ in range(times):
+            yield Row(*json.loads(stored[index]))

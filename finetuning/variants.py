@@ -1,0 +1,45 @@
+"""LoRA 的变体里，不只是换一份 PEFT 配置的两种：PiSSA 和 LoRA+。"""
+
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from peft.optimizers import create_loraplus_optimizer
+from transformers import Trainer
+
+
+class PissaStart:
+    """PiSSA（arXiv 2404.02948）的适配器，存成加在原来的基座上的普通的 LoRA。
+
+    PiSSA 从 W 最大的几个奇异值开始：W = W_res + s·B0·A0（s 是 alpha / r），训练时基座换成了 W_res。只存 A、B 的话，
+    读的人要把 W 再分解一次，关掉适配器也回不到基座。所以最后存的是改动 s·(BA - B0·A0)：它的秩是两倍，加在 W 上。
+    训练途中的检查点仍是 PiSSA 自己的样子，接着训练才能一样。
+
+    Args:
+        model: 刚添上适配器的模型；A、B 还是 A0、B0。
+    """
+
+    def __init__(self, model: Any):
+        self._model, self._directory = model, TemporaryDirectory()
+        config = model.active_peft_config
+        config.init_lora_weights = True  # A0、B0 当作普通的两个矩阵来存，读的时候不要再分解
+        model.save_pretrained(self._directory.name)
+        config.init_lora_weights = "pissa"
+
+    def convert_when_saved(self) -> None:
+        """从此存下来的是普通的 LoRA。"""
+        save = partial(self._model.save_pretrained, path_initial_model_for_weight_conversion=self._directory.name)
+        self._model.save_pretrained = save
+
+
+def use_loraplus(trainer: Trainer, ratio: float) -> None:
+    """LoRA+（arXiv 2402.12354）：B 的学习率是 A 的 ``ratio`` 倍。"""
+    model: Any = trainer.model
+    optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+    trainer.optimizer = create_loraplus_optimizer(
+        model,
+        optimizer,
+        loraplus_lr_ratio=ratio,
+        loraplus_weight_decay=trainer.args.weight_decay,
+        **settings,
+    )

@@ -1,0 +1,97 @@
+"""几个来源：文件、目录、份额；各用了多少。"""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from finetuning.errors import UserError
+from finetuning.sources import Source, iterate_sources, parse_sources
+
+
+def write(path: Path, numbers: range) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.dumps({"instruction": f"第{number}问", "output": "答"}, ensure_ascii=False) for number in numbers]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def questions(sources: list[Source], directory: Path) -> Counter[str]:
+    rows = iterate_sources(sources, "stop", directory)
+    return Counter(row.conversation[0]["content"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    {
+        "one": (["a.jsonl"], [("a.jsonl", 1)]),
+        "half": (["a.jsonl", "b.jsonl:0.5"], [("a.jsonl", 1), ("b.jsonl", 0.5)]),
+        "twice": (["a.jsonl:2"], [("a.jsonl", 2)]),
+        "windows": ([r"C:\数据\a.jsonl:0.25"], [(r"C:\数据\a.jsonl", 0.25)]),
+        "windows_whole": ([r"C:\数据\a.jsonl"], [(r"C:\数据\a.jsonl", 1)]),
+        "hub": (["owner/name:train", "owner/name/zh:test:0.1"], [("owner/name:train", 1), ("owner/name/zh:test", 0.1)]),
+        "hub_slice": (["owner/name:train[:1000]"], [("owner/name:train[:1000]", 1)]),
+    }.values(),
+)
+def test_shares_are_read_off_the_end(words, expected):
+    assert [(source.name, source.share) for source in parse_sources(words)] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["a.jsonl:0"], "份额是 0"),
+        (["a.jsonl", "a.jsonl"], "a.jsonl 写了两次；要用两遍，请写成 a.jsonl:2"),
+        ([], "没有数据文件"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, says):
+    with pytest.raises(UserError, match=says):
+        parse_sources(words)
+
+
+def test_a_file_whose_name_ends_like_a_share(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a:2").touch()
+    assert parse_sources(["a:2"]) == [Source("a:2")]
+
+
+def test_a_directory_is_its_data_files(tmp_path):
+    names = [write(tmp_path / name, range(3)) for name in ("b.jsonl", "a.jsonl", "c.txt")]
+    sources = parse_sources([f"{tmp_path}:0.5"])
+    assert [(source.name, source.share) for source in sources] == [(names[1], 0.5), (names[0], 0.5)]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="里没有数据文件"):
+        parse_sources([str(tmp_path / "empty")])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1, 1.25, 2, 3.5])
+def test_how_often_a_row_is_used(tmp_path, share):
+    sources = [Source(write(tmp_path / "a.jsonl", range(40)), share)]
+    used = questions(sources, tmp_path)
+    assert used.total() == sources[0].used == round(40 * share)
+    assert sources[0].read == 40
+    assert set(used.values()) <= {int(share), int(share) + 1}
+    assert questions([Source(sources[0].name, share)], tmp_path) == used, "取哪些，每次相同"
+
+
+def test_rows_are_a_random_part_not_the_first(tmp_path):
+    used = questions([Source(write(tmp_path / "a.jsonl", range(1000)), 0.5)], tmp_path)
+    numbers = [int(question[1:-1]) for question in used]
+    assert 350 < sum(numbers) / len(numbers) < 650
+
+
+def test_nothing_left_of_a_source(tmp_path):
+    with pytest.raises(UserError, match=r"只有 3 段对话，取 0\.1 份是 0 段"):
+        questions([Source(write(tmp_path / "a.jsonl", range(3)), 0.1)], tmp_path)
+
+
+def test_bad_rows_of_each_source_are_kept(tmp_path):
+    files = [Path(write(tmp_path / name, range(3))) for name in ("a.jsonl", "b.jsonl")]
+    for file in files:
+        file.write_text(file.read_text(encoding="utf-8") + "{oops\n", encoding="utf-8")
+    list(iterate_sources([Source(str(file)) for file in files], "skip", tmp_path))
+    for name, file in zip(("bad_rows_train.jsonl", "bad_rows_train_2.jsonl"), files, strict=True):
+        (bad,) = (tmp_path / name).read_text(encoding="utf-8").splitlines()
+        assert (json.loads(bad)["file"], json.loads(bad)["line"]) == (str(file), 4)
