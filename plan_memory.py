@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING
 
 from finetuning.arguments import Parser
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
-from finetuning.errors import run_main
+from finetuning.errors import UserError, run_main
 
 if TYPE_CHECKING:
-    from finetuning.plan.memory import MemoryPlan
+    from finetuning.plan.memory import MemoryPlan, Method
     from finetuning.shortcuts import Shortcuts
 
 METHODS = ("full", "lora", "dora", "qlora", "prefix")
@@ -90,11 +90,22 @@ def main() -> None:
     for name in ("padding_free", "bf16"):
         options[name] = options[name] == "true"
     config = load_config(arguments.model)
+
+    def try_plan(method: "Method") -> "MemoryPlan | UserError":
+        """只问一种方法时，算不出就停下；问几种时，算不出的那一行说原因，其余的照算。"""
+        try:
+            return plan(config, method, **options)
+        except UserError as error:
+            if len(arguments.method) == 1:
+                raise
+            return error
+
     if arguments.json:
-        plans = {method: plan(config, method, **options) for method in arguments.method}
         described = {
-            method: asdict(result) | {"total": result.total, "cards_gb": result.cards}
-            for method, result in plans.items()
+            method: {"error": str(result)}
+            if isinstance(result := try_plan(method), UserError)
+            else asdict(result) | {"total": result.total, "cards_gb": result.cards}
+            for method in arguments.method
         }
         print(json.dumps({"model": arguments.model, **options, "methods": described}, ensure_ascii=False, indent=2))
         return
@@ -104,7 +115,10 @@ def main() -> None:
     print(aligned(COLUMNS[:columns]))
     assumed: dict[str, list[str]] = {}  # 假设 → 哪些方法
     for method in arguments.method:  # 大模型要算好几秒，算完一种就打印一种
-        result = plan(config, method, **options)
+        result = try_plan(method)
+        if isinstance(result, UserError):
+            print(f"{method:<{WIDTHS[0]}}  {result}", flush=True)
+            continue
         print(aligned(cells(method, result)[:columns]), flush=True)
         assumed.setdefault(assumption(result.shortcuts), []).append(method)
     print(

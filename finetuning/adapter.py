@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
@@ -161,7 +162,29 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"PEFT 不能给这个模型加这种适配器（{reason.rstrip('.')}）；请换一种 --method。") from error
     refuse_tied(adapted)
+    if config.is_prompt_learning and adapted.device.type != "meta":
+        _try_prefix(adapted)
     return adapted
+
+
+def _try_prefix(model: PeftModel) -> None:
+    """前缀放在 KV 缓存里，有的模型的缓存是另一种样子：用几个 token 试一次，损失要能传到前缀。
+
+    Raises:
+        UserError: 走不通，或前缀不起作用。
+    """
+    base = base_of(cast(PreTrainedModel, model))
+    tokens = torch.zeros((1, 8), dtype=torch.long, device=base.device)
+    prefix = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    advice = "请用 --method lora，或换一个基座"
+    try:
+        loss = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=tokens).loss
+        gradients = torch.autograd.grad(loss, prefix, allow_unused=True)
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"PEFT 的前缀微调用不了这种模型（{reason.rstrip('.')}）；{advice}。") from error
+    if not any(gradient is not None and gradient.any() for gradient in gradients):
+        raise UserError(f"PEFT 的前缀微调对这种模型不起作用（它的缓存不收前缀）；{advice}。")
 
 
 def _resolve(model: PreTrainedModel, wanted: Iterable[str]) -> str | list[str]:

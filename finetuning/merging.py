@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from finetuning.adapter import base_of, load_for_chat
 from finetuning.errors import MERGING, UserError
 from finetuning.model import cast_parameters
-from finetuning.model_checks import saved_dtype
-from finetuning.output.fingerprint import RECORD_FILE
+from finetuning.model_checks import refuse_quantized, saved_dtype
+from finetuning.output.fingerprint import RECORD_FILE, adapter_base
 from finetuning.terminal import stage
 
 _CHECKED_TOKENS = 16  # 合并前后在多少个 token 上核对
@@ -27,6 +27,7 @@ def merge_to(adapter: str, directory: Path, save_dtype: str) -> None:
     Raises:
         UserError: 适配器或基座读不到，或合并不了。
     """
+    refuse_quantized(adapter_base(Path(adapter)) or adapter, "合并")
     model, tokenizer, _ = load_for_chat(adapter)
     with stage(MERGING):
         save_merged(model, tokenizer, directory, save_dtype)

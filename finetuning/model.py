@@ -61,10 +61,7 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     check_weights(name_or_path, loading_info)
     check_tokenizer(name_or_path, model, tokenizer)
     _keep_gradients_on_cpu(model)
-    if has_other_modalities(model):  # 看图、听声音的部分，文字用不到，学不到什么
-        model.requires_grad_(False)
-        for part in (model.get_decoder(), model.get_output_embeddings()):
-            part.requires_grad_(True)
+    freeze_other_modalities(model)
     new_token_ids = _add_chatml_tokens(model, tokenizer)
     _set_chat_defaults(model, tokenizer)
     _mend_generation_config(name_or_path, model)
@@ -81,6 +78,14 @@ def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
 def has_other_modalities(model: PreTrainedModel) -> bool:
     """除了读写文字，还有看图、听声音的部分。"""
     return model.config.get_text_config() is not model.config
+
+
+def freeze_other_modalities(model: PreTrainedModel) -> None:
+    """看图、听声音的部分不训练：文字用不到它们，学不到什么，几张卡时还会出错（没有梯度的参数）。"""
+    if has_other_modalities(model):
+        model.requires_grad_(False)
+        for part in (model.get_decoder(), model.get_output_embeddings()):
+            part.requires_grad_(True)
 
 
 def _mend_generation_config(name_or_path: str, model: PreTrainedModel) -> None:

@@ -20,6 +20,7 @@ from transformers import (
     TrainingArguments,
     get_scheduler,
 )
+from transformers.integrations import SwanLabCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback, TrainerState
 from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
@@ -277,12 +278,35 @@ def build_trainer(
     for original, ours in ((ProgressCallback, Progress), (PrinterCallback, Printer)):
         if trainer.pop_callback(original):
             trainer.add_callback(ours)
+    _open_reports(trainer)
     if trainer.label_smoother is not None:
         trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
     if output is not None:
         _check_savable(model, tokenizer)
     return trainer
+
+
+def _open_reports(trainer: CheckedTrainer) -> None:
+    """``--report_to`` 的各处现在就打开：没有登录之类，不必等做完训练前的检验才知道。"""
+    if trainer.pop_callback(SwanLabCallback):
+        # transformers 5.23 自带的遇到 SwanLab 0.10 一开始就失败（No active Run）；SwanLab 自己的可以。
+        from swanlab.integration.transformers import SwanLabCallback as SwanLabsOwn
+
+        trainer.add_callback(SwanLabsOwn())
+    for callback in trainer.callback_handler.callbacks:
+        open_it = getattr(callback, "setup", None)
+        if open_it is None:
+            continue
+        try:
+            open_it(trainer.args, trainer.state, trainer.model)
+        except Exception as error:  # 没有登录、连不上、版本不合……类型取决于各个库，列不全
+            name = type(callback).__name__.removesuffix("Callback")
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"--report_to 里的 {name} 打不开（{reason.rstrip('.')}）；请照它的说明登录，或设成离线的模式，"
+                "或去掉 --report_to。"
+            ) from error
 
 
 def _check_savable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

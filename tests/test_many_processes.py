@@ -31,9 +31,9 @@ LAUNCHERS = {
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """自带数据的 100 行。"""
+    """自带数据的开头几行。"""
     path = tmp_path_factory.mktemp("work")
-    for name, count in (("train", 100), ("test", 2)):
+    for name, count in (("train", 100), ("test", 2), ("dev", 33)):
         with (ROOT / "data" / f"{name}.jsonl").open(encoding="utf-8") as rows:
             (path / f"{name}.jsonl").write_text("".join(next(rows) for _ in range(count)), encoding="utf-8")
     return path
@@ -42,7 +42,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(output_dir: str, batch_size: int) -> list[str]:
     flags = ["--model_name_or_path", str(ROOT / "base_model"), "--train_file", "train.jsonl"]
     flags += ["--test_file", "test.jsonl", "--output_dir", output_dir, "--bf16", "false", "--disable_tqdm", "true"]
-    flags += ["--exact_match", "false", "--use_cpu", "true"]
+    flags += ["--exact_match", "false", "--use_cpu", "true", "--validation_file", "dev.jsonl"]
+    flags += ["--eval_strategy", "steps", "--eval_steps", str(STEPS), "--per_device_eval_batch_size", str(batch_size)]
     return [*flags, "--per_device_train_batch_size", str(batch_size), "--max_steps", str(STEPS), "--logging_steps", "1"]
 
 
@@ -68,6 +69,11 @@ def losses(output_dir: Path) -> list[float]:
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
+def eval_losses(output_dir: Path) -> list[float]:
+    state = json.loads((output_dir / f"checkpoint-{STEPS}" / "trainer_state.json").read_text(encoding="utf-8"))
+    return [entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry]
+
+
 @pytest.mark.parametrize(
     ("launcher", "script"), [("torchrun", "train_lora_solution"), ("accelerate", "train_sft_solution")]
 )
@@ -83,6 +89,9 @@ def test_two_processes_equal_one(workplace, launcher, script):
 
     assert losses(two) == pytest.approx(losses(one), abs=1e-5)
     assert len(losses(one)) == STEPS
+    # 33 段，分不均匀：没有一段算两遍
+    assert eval_losses(two) == pytest.approx(eval_losses(one), abs=1e-5)
+    assert len(eval_losses(one)) == 1
     # 检查点里的是 fp32；最后存下来的舍入过，差一点就可能舍到另一边
     (weights,) = (path.relative_to(one) for path in one.glob(f"checkpoint-{STEPS}/*.safetensors"))
     expected = load_file(one / weights)

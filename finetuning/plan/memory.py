@@ -35,6 +35,8 @@ from finetuning.adapter import base_of, new_adapter
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.errors import UserError
+from finetuning.model import freeze_other_modalities
+from finetuning.model_checks import quantization_of
 from finetuning.plan.quantized import quantize
 from finetuning.plan.simulation import simulate, storage_bytes
 from finetuning.shortcuts import Setting, Shortcuts, choose
@@ -103,7 +105,7 @@ def load_config(name_or_path: str) -> PretrainedConfig:
     if not path.exists() and (path.is_absolute() or path.suffix == ".json" or name_or_path.startswith((".", "~"))):
         raise UserError(f"找不到 {path}；请检查路径。")
     try:
-        return AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     except Exception as error:  # 不是 JSON、结构不认识、网络不通……类型取决于各个库，列不全
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         if path.exists():
@@ -113,6 +115,12 @@ def load_config(name_or_path: str) -> PretrainedConfig:
             "连不上 hub 时，可以设环境变量 HF_ENDPOINT（例如 https://hf-mirror.com）改用镜像，"
             "或下载它的 config.json，改写这个文件的路径。"
         ) from error
+    if quantized := quantization_of(config):
+        raise UserError(
+            f"{name_or_path} 的权重已经用 {quantized} 量化过，算不出；"
+            "请给没有量化的原版，要 4 bit 就看它的 qlora 一行。"
+        )
+    return config
 
 
 def plan(
@@ -141,12 +149,17 @@ def plan(
             共用的嵌入矩阵少一份梯度（见 :mod:`finetuning.shortcuts.embedding`）。
 
     Raises:
-        UserError: 这个配置不是因果语言模型，没有 ``target_modules`` 里的层，或几个选项不能一起用。
+        UserError: 这个配置不是因果语言模型，没有 ``target_modules`` 里的层，这种方法用不了，或几个选项不能一起用。
     """
     if method == "prefix" and gradient_checkpointing:
         raise UserError(f"{PREFIX_WITHOUT_CHECKPOINTING}。")
     autocast = torch.bfloat16 if bf16 else None
+    if quantized := quantization_of(config):
+        raise UserError(
+            f"这个检查点已经用 {quantized} 量化过，算不出；请给没有量化的原版的配置，要 4 bit 就看 qlora 一行。"
+        )
     model: Any = _build_base(config)
+    freeze_other_modalities(model)
     total = sum(parameter.numel() for parameter in model.parameters())
     if method == "qlora":
         quantize(model, autocast or torch.float32)
@@ -172,13 +185,18 @@ def plan(
         # 同一个方法，transformers 5.18 起换了名字
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
-    peak = simulate(
-        model,
-        _batch(batch_size, max_length, supervised_share, chosen, device),
-        passes=min(gradient_accumulation_steps, 2),  # 从第二次起，前向传播时就已经有梯度；以后每次都一样
-        autocast=autocast,
-        vocab_size=config.get_text_config().vocab_size,
-    )
+    try:
+        peak = simulate(
+            model,
+            _batch(batch_size, max_length, supervised_share, chosen, device),
+            passes=min(gradient_accumulation_steps, 2),  # 从第二次起，前向传播时就已经有梯度；以后每次都一样
+            autocast=autocast,
+            vocab_size=config.get_text_config().vocab_size,
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+        # 模型的代码走不通：前缀与它的缓存对不上，或要看张量里的值
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{config.model_type} 用 {method} 走不完一步，算不出（{reason.rstrip('.')}）。") from error
     training = MemoryPlan(
         trainable_parameters=trainable,
         total_parameters=total,
@@ -201,10 +219,12 @@ def plan(
 
 
 def _build_base(config: PretrainedConfig) -> PreTrainedModel:
+    config = deepcopy(config)
+    config.get_text_config().pad_token_id = None  # 有的模型要看输入里有没有它，而这里的张量没有值
     try:
         with torch.device("meta"):
             # 训练时权重总是 fp32，不管检查点里是什么（见 finetuning.model）。
-            return AutoModelForCausalLM.from_config(deepcopy(config), dtype=torch.float32, trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except ValueError as error:
         raise UserError(f"{config.model_type} 不是因果语言模型（causal LM），不能这样微调。") from error
 

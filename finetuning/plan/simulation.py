@@ -1,5 +1,6 @@
 """训练的一步，每个张量都没有数据：数任何时刻还活着的张量一共多少字节。"""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, cast
@@ -71,6 +72,8 @@ def simulate(
     model: Any, batch: dict[str, Any], passes: int, autocast: torch.dtype | None, vocab_size: int
 ) -> Counter[str]:
     """前向、反向传播 ``passes`` 次；返回权重和优化器之外，最多的那一刻各类有多少字节。"""
+    # 走不通的，由调用的人来说；torch 自己先往日志里写几十行调用栈。
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     # 批次是真的张量（注意力要读出每段的边界），权重是假的。
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     with fake:
