@@ -10,7 +10,8 @@
         --learning_rates full=1e-5 lora=2e-4 lora_qv=2e-4 --methods full lora lora_qv --output_dir outputs/my_compare
 
 参数：
-  --methods 名字 …             比较哪些方法（默认全部）：full lora_qv lora dora qlora prefix；基座总在表里
+  --methods 名字 …             比较哪些方法（默认 full lora_qv lora dora qlora prefix）；LoRA 的变体另有
+                               rslora pissa lora_plus；基座总在表里
   --seeds 整数 …               每种方法用哪些随机种子各训练一次（默认 1 2 3）
   --learning_rates 方法=数 …   不用下面的表里的学习率；那些是为自带的基座选的，换了模型就要另选
   --model_name_or_path 模型    基座：本地目录，或 hub 上的名字（默认 base_model）
@@ -55,6 +56,13 @@ METHODS = {
     "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method qlora"),
     "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 1e-1, "--method prefix"),
 }
+# LoRA 的变体，学习率沿用 LoRA 的；要比较，用 --methods 写出来。
+VARIANTS = {
+    "rslora": Method("rsLoRA", "train_lora_solution.py", 4e-3, "--use_rslora"),
+    "pissa": Method("PiSSA", "train_lora_solution.py", 4e-3, "--init_lora_weights pissa"),
+    "lora_plus": Method("LoRA+，B 的学习率是 4 倍", "train_lora_solution.py", 4e-3, "--loraplus_lr_ratio 4"),
+}
+ALL_METHODS = METHODS | VARIANTS
 
 
 class Run(NamedTuple):
@@ -74,7 +82,7 @@ _NUM_TEXTS = 200
 def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     """解析命令行：自己的参数，和交给训练脚本的参数。"""
     parser = Parser(__doc__)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=ALL_METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--learning_rates", nargs="+", default=[])
     parser.add_argument("--model_name_or_path", default=EMBEDDED_BASE)
@@ -84,14 +92,14 @@ def parse_arguments() -> tuple[argparse.Namespace, list[str]]:
     arguments, passed_on = parser.parse_known_args()
     arguments.learning_rates = dict(word.partition("=")[::2] for word in arguments.learning_rates)
     for name, rate in arguments.learning_rates.items():
-        if name not in METHODS or not rate:
-            parser.error(f"--learning_rates 应写成 方法=学习率，如 lora=2e-4，方法是 {'、'.join(METHODS)} 之一")
+        if name not in ALL_METHODS or not rate:
+            parser.error(f"--learning_rates 应写成 方法=学习率，如 lora=2e-4，方法是 {'、'.join(ALL_METHODS)} 之一")
     return arguments, [word for word in passed_on if word != "--"]
 
 
 def training_command(name: str, seed: int, arguments: argparse.Namespace, passed_on: list[str]) -> list[str]:
     """一次训练的命令：脚本和参数，不含输出目录。"""
-    method = METHODS[name]
+    method = ALL_METHODS[name]
     rate = arguments.learning_rates.get(name, f"{method.learning_rate:g}")
     return [
         method.script,
@@ -177,7 +185,7 @@ def train_all(runs: list[Run], fresh: bool) -> list[dict[str, Any]]:
         progress.set_description(f"{run.name} 种子 {run.seed}")
         metrics = None if fresh else read_finished(run.command, run.directory)
         origin = "沿用做完的" if metrics else "新训练的"
-        metrics = metrics or train_in_process(ROOT / METHODS[run.name].script, run.command, run.directory)
+        metrics = metrics or train_in_process(ROOT / ALL_METHODS[run.name].script, run.command, run.directory)
         after = metrics["after"]
         match = "" if after["exact_match"] is None else f"，逐字匹配 {after['exact_match']:.1%}"
         progress.write(f"{run.name} 种子 {run.seed}（{origin}）：检验损失 {after['loss']:.3f}{match}")
@@ -192,7 +200,7 @@ def collect(runs: list[Run], all_metrics: list[dict[str, Any]]) -> dict[str, "Ro
 
     rows = {"base": Row("base", "基座，没有微调", {})}
     for run, metrics in zip(runs, all_metrics, strict=True):
-        row = rows.setdefault(run.name, Row(run.name, METHODS[run.name].label, {}))
+        row = rows.setdefault(run.name, Row(run.name, ALL_METHODS[run.name].label, {}))
         row.add(
             metrics["after"]
             | {key: metrics[key] for key in ("trainable_parameters", "peak_memory_mb", "train_seconds")}

@@ -4,6 +4,7 @@
 脚本（``../train_sft_solution.py``）调用 ``data.load_splits``，一步步用到的文件从上往下是::
 
     my.jsonl 的一行
+       │   sources.py          有几个文件时，各取多少
        │   reading.py          逐行读出，坏行记下哪一行、为什么
        │   conversations.py    各种写法 → [{"role": …, "content": …}, …]
        ▼
@@ -12,7 +13,7 @@
        │   chatml.py           一条消息 → 四段 token
        │   store.py            放在磁盘上，训练时按需要读
        ▼
-    训练、验证、检验三份数据   data.py
+    训练、验证、检验三份数据   data.py；没有给检验数据的，由 holdout.py 留出
        │   collator.py         几段对话 → 一批张量
        ▼
     优化器的一步               training.py：Trainer，加上看着损失和检查点；
@@ -21,7 +22,8 @@
 路旁的各个部分，用到时再读：
 
 - ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；用不用，学到的都一样。
-- ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器。
+- ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器；``model_checks.py``：读不了的，真正的原因。
+  ``merging.py``：合并适配器；``variants.py``：PiSSA 和 LoRA+。``stopping.py``：提前停下。
   ``device.py``、``threads.py``：机器有什么，核怎样用。
 - ``evaluate.py``、``report.py``：训练前后的检验，说给人听的话。
 - ``output/``：输出目录，旧的结果在新的齐了以后才换掉；检查点；这次训练的记录。``interrupt.py``：Ctrl-C。
@@ -51,12 +53,14 @@ def _check_libraries() -> None:
     missing = [name for name in ("torch", "transformers", "datasets", "peft") if find_spec(name) is None]
     if not missing:
         return
-    script, root = Path(sys.argv[0]), Path(__file__).resolve().parents[1]
     message = f"这个 Python（{sys.executable}）里没有装 {'、'.join(missing)}；"
-    if root not in script.resolve().parents:  # 例如在 notebook 里
+    script, root = Path(sys.argv[0]), Path(__file__).resolve().parents[1]
+    if sys.argv[0] == "-m":  # python -m self_check：这时还没有换成文件名
+        command = f"-m {sys.orig_argv[sys.orig_argv.index('-m') + 1]}"
+    elif script.suffix == ".py" and root in script.resolve().parents:
+        command = script.name
+    else:  # 例如在 notebook 里：不能把整个进程结束掉
         raise ImportError(f"{message}请用 uv run 启动，例如 uv run jupyter lab tutorial.ipynb。")
-    module = script.name == "__main__.py"
-    command = f"-m {script.resolve().parent.name}" if module else script.name
     print(f"错误：{message}请在项目的目录里用 uv run python {command} 运行，它会装好各个库。", file=sys.stderr)
     raise SystemExit(1)
 

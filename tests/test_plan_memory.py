@@ -1,6 +1,7 @@
 """装得下吗：个数与 PEFT 自己的相同，4 bit 的权重与 bitsandbytes 的一样大，写错了只说一句话。"""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -10,7 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from toy_models import toy_model
-from transformers import Qwen3Config
+from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
 from finetuning.errors import UserError
 from finetuning.plan.memory import GIB, METHODS, MemoryPlan, load_config, plan
@@ -200,3 +201,45 @@ def test_mistakes_are_one_sentence(arguments, code, words):
     assert result.stderr.count("\n") == 1, result.stderr
     for word in words:
         assert word in result.stderr
+
+
+TOY = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+UNUSUAL: dict[str, tuple[PretrainedConfig, set[str]]] = {
+    "experts": (
+        Qwen3MoeConfig(
+            **TOY, intermediate_size=48, num_key_value_heads=2, moe_intermediate_size=16, num_experts=4,
+            num_experts_per_tok=2,
+        ),
+        {"dora"},
+    ),
+    "falcon": (FalconConfig(**TOY), {"prefix"}),
+    "gpt2": (GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4, pad_token_id=0), set()),
+    "convolutions": (
+        Lfm2Config(**TOY, intermediate_size=48, num_key_value_heads=2, layer_types=["conv", "full_attention"]),
+        {"prefix"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "impossible"), UNUSUAL.values(), ids=UNUSUAL)
+def test_a_method_that_cannot_be_does_not_hide_the_others(config, impossible, tmp_path):
+    """真的命令：算不出的那一行说原因，其余的照算，没有调用栈。"""
+    config.save_pretrained(tmp_path)
+    command = [sys.executable, ROOT / "plan_memory.py", str(tmp_path), "--batch_size", "2", "--max_length", "16"]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = {
+        line.split()[0]: line for line in result.stdout.splitlines() if line.split()[:1] and line.split()[0] in METHODS
+    }
+    assert rows.keys() == set(METHODS)
+    assert {method for method, line in rows.items() if line.endswith("。")} == impossible
+    assert all(line.endswith("GB") for method, line in rows.items() if method not in impossible)
+    for method in impossible:
+        with pytest.raises(UserError):
+            plan(config, method, batch_size=2, max_length=16)
+
+
+def test_a_quantized_checkpoint_is_not_planned(tmp_path):
+    Qwen3Config(**QWEN3_06B, quantization_config={"quant_method": "gptq", "bits": 4}).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"已经用 gptq 量化过.*没有量化的原版"):
+        load_config(str(tmp_path))

@@ -47,8 +47,7 @@ class DataArguments:
     train_file: list[str] = field(
         default_factory=lambda: [EMBEDDED_TRAIN_FILE],
         metadata={
-            "help": "训练数据：.jsonl/.json/.parquet 文件、装着它们的目录，或 hub 数据集 owner/name；可以有几个，"
-            "后面写 :0.5 只取一半，:2 用两遍"
+            "help": "训练数据：文件、目录或 hub 数据集，可以有几个；b.jsonl:0.5 只取一半，b.jsonl:2 用两遍"
         },
     )
     validation_file: str | None = option(None, "验证数据：每轮（epoch）之后算一次损失；自带数据默认用 data/dev.jsonl")

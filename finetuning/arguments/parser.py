@@ -157,5 +157,5 @@ def _help_screen(description: str, classes: Sequence[type], defaults: Mapping[st
                 default = str(default).lower()
             note = "" if default is None else f"（默认 {default}）"
             lines.append(f"  --{item.name:<28} {item.metadata['help']}{note}")
-    lines.append("\n  --help_all                     再列出 transformers.Trainer 的全部参数，它们都可以用")
+    lines.append("\n  --help_all                     再列出少用的，和 transformers.Trainer 的全部参数")
     return "\n".join(lines)
