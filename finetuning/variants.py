@@ -7,6 +7,8 @@ from typing import Any
 from peft.optimizers import create_loraplus_optimizer
 from transformers import Trainer
 
+from finetuning.errors import UserError
+
 
 class PissaStart:
     """PiSSA（arXiv 2404.02948）的适配器，存成加在原来的基座上的普通的 LoRA。
@@ -33,7 +35,13 @@ class PissaStart:
 
 
 def use_loraplus(trainer: Trainer, ratio: float) -> None:
-    """LoRA+（arXiv 2402.12354）：B 的学习率是 A 的 ``ratio`` 倍。"""
+    """LoRA+（arXiv 2402.12354）：B 的学习率是 A 的 ``ratio`` 倍。
+
+    Raises:
+        UserError: 权重要切分在几张卡上（FSDP、DeepSpeed）：优化器由它们来造。
+    """
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise UserError("--loraplus_lr_ratio 不能与 FSDP、DeepSpeed 一起用；请去掉它，或改用数据并行（torchrun）。")
     model: Any = trainer.model
     optimizer, settings = Trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
     trainer.optimizer = create_loraplus_optimizer(

@@ -35,7 +35,7 @@ class ModelArguments:
 
     model_name_or_path: str = option("base_model", "基座模型：本地目录，或 hub 上的名字（如 Qwen/Qwen3-0.6B-Base）")
     save_dtype: Literal["auto", "fp32", "bf16", "fp16"] = option(
-        "auto", Rare("整个模型（全参数微调的、合并的）存成哪种精度；auto 与基座的检查点相同")
+        "auto", Rare("整个模型（全参数微调的、合并的）存成哪种精度；auto 与基座的检查点相同；切分在几张卡上的总是 fp32")
     )
     padding_free: bool = option(True, "把一批对话首尾相接成一行，不填充（padding-free）；false：普通的填充批次")
 
@@ -46,9 +46,7 @@ class DataArguments:
 
     train_file: list[str] = field(
         default_factory=lambda: [EMBEDDED_TRAIN_FILE],
-        metadata={
-            "help": "训练数据：文件、目录或 hub 数据集，可以有几个；b.jsonl:0.5 只取一半，b.jsonl:2 用两遍"
-        },
+        metadata={"help": "训练数据：文件、目录或 hub 数据集，可以有几个；b.jsonl:0.5 只取一半，b.jsonl:2 用两遍"},
     )
     validation_file: str | None = option(None, "验证数据：每轮（epoch）之后算一次损失；自带数据默认用 data/dev.jsonl")
     test_file: str | None = option(
