@@ -535,7 +535,7 @@ def test_out_of_memory_where_it_happens(workplace, tmp_path):
 def no_memory() -> None:
     from finetuning import report
 
-    report.mean_loss = lambda *_: torch.empty(2**55, dtype=torch.uint8)
+    report.mean_loss = lambda *_, **__: torch.empty(2**55, dtype=torch.uint8)
 
 
 def no_temporary_directory() -> None:
