@@ -88,6 +88,10 @@ def main() -> None:
         pad_token_id=tokenizer.pad_token_id,
         **sampling,
     )
+    # 没有指定的设置（如重复惩罚），generate 会从模型自己的 generation_config 里取；这里只照命令里的。
+    model.generation_config = config
+    if hasattr(model, "get_base_model"):
+        model.get_base_model().generation_config = config
 
     history: Conversation = [{"role": "system", "content": arguments.system}] if arguments.system else []
     if arguments.message is not None:

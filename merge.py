@@ -13,6 +13,7 @@
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,9 +29,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path)
     parser.add_argument("--save_dtype", choices=("auto", "fp32", "bf16", "fp16"), default="auto")
     arguments = parser.parse_args()
+    if not arguments.adapter:
+        parser.error("适配器的目录是空的，请检查命令里的变量有没有赋值")
     if arguments.output_dir is None:
         adapter = Path(arguments.adapter)
+        adapter = adapter if adapter.name not in ("", "..") else adapter.resolve()  # 当前目录、上一级：要它真正的名字
+        if not adapter.name:
+            parser.error(f"{adapter} 不能这样合并；请用 --output_dir 写出存到哪里")
         arguments.output_dir = adapter.with_name(f"{adapter.name}_merged")
+    arguments.output_dir = arguments.output_dir.expanduser()
     return arguments
 
 
@@ -38,7 +45,9 @@ def main() -> None:
     """合并一次。"""
     arguments = parse_arguments()
     directory: Path = arguments.output_dir
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if os.path.islink(directory):  # noqa: PTH114  太长的名字，Path 的方法会抛异常
+        directory = directory.resolve()
+    if os.path.exists(directory) and (not directory.is_dir() or any(directory.iterdir())):  # noqa: PTH110
         raise UserError(f"{directory} 已经存在，里面有东西；请用 --output_dir 换一个目录，或先移走它。")
 
     # 放在解析参数之后：导入这些库要好几秒。
@@ -51,14 +60,20 @@ def main() -> None:
     if not is_adapter(arguments.adapter):
         raise UserError(f"{arguments.adapter} 不是适配器的目录（里面没有 adapter_config.json）；请检查路径。")
     # 先写在旁边，齐了才换上：任何时候断了，都不会留下写到一半的模型。
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".merging-", dir=directory.parent))
+    except OSError as error:
+        raise UserError(f"{directory} 不能写（{error.strerror}）；请用 --output_dir 换一个目录。") from error
     try:
         merge_to(arguments.adapter, partial, arguments.save_dtype)
         partial.chmod(0o755)  # mkdtemp 造的只有自己能读
-        if directory.exists():
-            directory.rmdir()
-        partial.rename(directory)
+        try:
+            if os.path.exists(directory):  # noqa: PTH110
+                directory.rmdir()
+            partial.rename(directory)
+        except OSError as error:  # 当前目录、挂载点换不掉；名字太长
+            raise UserError(f"{directory} 不能写（{error.strerror}）；请用 --output_dir 换一个目录。") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"合并好的模型在 {directory}")

@@ -17,7 +17,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_solution import SFTDataset
@@ -196,7 +195,6 @@ def main() -> None:
     from finetuning.model import load_model, max_positions
     from finetuning.model_checks import refuse_quantized
     from finetuning.output.directory import BASE_DIR, MERGED_DIR, OutputDir
-    from finetuning.output.fingerprint import adapter_base
     from finetuning.quiet import quiet_libraries
     from finetuning.report import Report
     from finetuning.training import build_trainer, save, train
@@ -224,14 +222,14 @@ def main() -> None:
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=args.autocast or torch.float32,
             )
-        origin = adapter_base(Path(start)) or start
-        if method != "qlora" or adapter_args.merge_and_save:  # 检查点里就是 4 bit 的，只能用 QLoRA，也合并不了
-            refuse_quantized(origin, f"用 --method {method}" if method != "qlora" else "合并（--merge_and_save）")
         base = start
         if adapter_args.merge_first:
             base = output.own_base(partial(merge_to, start, save_dtype=model_args.save_dtype))
         model: Any  # 基座；添上适配器以后，是 PeftModel
         model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(base, **options)
+        if method != "qlora" or adapter_args.merge_and_save:  # 检查点里就是 4 bit 的，只能用 QLoRA，也合并不了
+            doing = f"用 --method {method}" if method != "qlora" else "合并（--merge_and_save）"
+            refuse_quantized(str(model.name_or_path), doing)
         if method == "qlora":
             use_checkpointing = bool(args.gradient_checkpointing)
             model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=use_checkpointing)

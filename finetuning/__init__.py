@@ -55,7 +55,7 @@ def _check_libraries() -> None:
         return
     message = f"这个 Python（{sys.executable}）里没有装 {'、'.join(missing)}；"
     script, root = Path(sys.argv[0]), Path(__file__).resolve().parents[1]
-    if sys.argv[0] == "-m":  # python -m self_check：这时还没有换成文件名
+    if "-m" in sys.orig_argv:  # python -m self_check
         command = f"-m {sys.orig_argv[sys.orig_argv.index('-m') + 1]}"
     elif script.suffix == ".py" and root in script.resolve().parents:
         command = script.name

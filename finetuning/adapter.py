@@ -160,7 +160,14 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
         adapted = cast(PeftModel, get_peft_model(model, config))
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"PEFT 不能给这个模型加这种适配器（{reason.rstrip('.')}）；请换一种 --method。") from error
+        if "trainable_token_indices" in reason:
+            raise UserError(
+                "这个基座要训练新添的对话标记的嵌入，不能再给嵌入和输出层加 LoRA；请从 --target_modules 里去掉它们。"
+            ) from error
+        raise UserError(
+            f"PEFT 不能给这个模型加这样的适配器（{reason.rstrip('.')}）；请去掉它说的参数（如 --lora_dropout），"
+            "用 --target_modules 写出几个线性层，或换一种 --method。"
+        ) from error
     refuse_tied(adapted)
     if config.is_prompt_learning and adapted.device.type != "meta":
         _try_prefix(adapted)
@@ -189,21 +196,48 @@ def _try_prefix(model: PeftModel) -> None:
 
 def _resolve(model: PreTrainedModel, wanted: Iterable[str]) -> str | list[str]:
     """``--target_modules`` → PEFT 的 ``target_modules``；每个名字都要有对应的层。"""
+    wanted = list(wanted)
     layers, default = lora_layers(model), _linear_layers(model)
-    if list(wanted) == [ALL_LINEAR]:
+    if wanted == [ALL_LINEAR]:
         return ALL_LINEAR if layers == default else layers
+    if ALL_LINEAR in wanted and _has_experts(model):
+        raise UserError(  # PEFT 自己的 all-linear 还包括各个专家的矩阵，它们不是线性层，写不进名单
+            "混合专家的模型，all-linear 不能与别的层写在一起；请只写 all-linear，或一个个写出层的名字。"
+        )
     targets: list[str] = []
     for name in wanted:
         if name == ALL_LINEAR:
             targets += layers
-        elif any(_matches(name, each) and isinstance(layer, _TAKES_LORA) for each, layer in model.named_modules()):
-            targets.append(name)
-        else:
+            continue
+        matched = [each for each, _ in model.named_modules() if _matches(name, each)]
+        used = [each for each in matched if _reads_text(model, each)]
+        if not used or not all(isinstance(model.get_submodule(each), _TAKES_LORA) for each in used):
             names = lora_layer_names(model)
             close = difflib.get_close_matches(name, names, n=1)
             guess = f"（是不是 {close[0]}？）" if close else ""
-            raise UserError(f"不能给 {name} 加 LoRA，没有叫这个名字的线性层{guess}；可选的层有 {' '.join(names)}。")
+            raise UserError(
+                f"不能给 {name or '（空）'} 加 LoRA，没有叫这个名字的线性层{guess}；可选的层有 {' '.join(names)}。"
+            )
+        targets += [name] if used == matched else used
     return targets
+
+
+def _has_experts(model: PreTrainedModel) -> bool:
+    """有混合专家（mixture of experts）的层：各个专家的矩阵叠成一个三维的参数。"""
+    return any(
+        parameter.ndim == 3
+        for layer in model.get_decoder().modules()
+        if not isinstance(layer, nn.Conv1d)
+        for parameter in layer.parameters(recurse=False)
+    )
+
+
+def _reads_text(model: PreTrainedModel, name: str) -> bool:
+    """这一层在读写文字的那一部分里；只读写文字的模型，全都是。"""
+    if not has_other_modalities(model):
+        return True
+    layer = model.get_submodule(name)
+    return layer is model.get_output_embeddings() or any(layer is each for each in model.get_decoder().modules())
 
 
 def _matches(name: str, full_name: str) -> bool:
@@ -269,10 +303,12 @@ def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
     parameters: Counter[str] = Counter()
     for full_name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
-            name = full_name.rsplit(".", 1)[-1]
+            name = full_name.replace(".base_layer", "").rsplit(".", 1)[-1]  # 专家的矩阵一层套一层
             layers[name] += 1
-            own = cast(nn.Module, layer).parameters()
-            parameters[name] += sum(each.numel() for each in own if each.requires_grad)
+            own = cast(nn.Module, layer).named_parameters()
+            parameters[name] += sum(
+                parameter.numel() for key, parameter in own if parameter.requires_grad and "base_layer" not in key
+            )
     return {name: (count, parameters[name]) for name, count in layers.items()}
 
 

@@ -39,11 +39,14 @@ _MORE_CONTENT = {
 # 写在对话旁边、不看就会学错的。
 _BESIDE = {
     **dict.fromkeys(("tools", "functions"), "工具的定义"),
-    **{key: _MORE_CONTENT[key] for key in ("images", "image", "videos", "video", "audios", "audio")},
+    **{key: meaning for key, meaning in _MORE_CONTENT.items() if meaning != "工具调用"},
     **dict.fromkeys(("chosen", "rejected", "rejected_response", "rejected_messages"), "偏好数据的一部分"),
 }
+_SYSTEM = ("system", "system_prompt", "systemPrompt")
+_GOOD_OR_BAD = ("label", "kto_tag")
 # 一条回答学不学、学几分的记号：这里每条回答都学，所以只收“学”。
-_LEARN_OR_NOT = ("weight", "loss", "loss_weight", "train", "train_on_turn")
+_LEARN_OR_NOT = ("weight", "loss", "loss_weight", "train", "train_on_turn", "training", "trainable")
+_MASKED = ("mask", "masked")
 _SAYS_NOTHING = ("", "[]", "{}", "null")  # 有的数据集把列表存成文字
 
 # NUL 来自损坏的文件；单独的代理项（lone surrogate）来自被截成两半的 emoji，它无法写成 UTF-8，分词器也不收。
@@ -81,10 +84,10 @@ def to_conversation(row: object) -> Conversation:
         BadRowError: 认不出格式，或违反上面的规则。
     """
     messages = _find_messages(row)
-    if isinstance(row, dict):
-        _check_beside(row, messages)
     conversation = [_to_message(message, f"第 {number} 条消息") for number, message in enumerate(messages, 1)]
     _check_turns(conversation)
+    if isinstance(row, dict):
+        _check_beside(row, conversation)
     return conversation
 
 
@@ -105,20 +108,39 @@ def _find_messages(row: object) -> list[object]:
     raise BadRowError(f"认不出格式：要有 conversations、messages 或 instruction 这三个键之一，这一行的键是 {keys}")
 
 
-def _check_beside(row: dict, messages: list[object]) -> None:
+def _check_beside(row: dict, conversation: Conversation) -> None:
     """对话旁边的键，有没有不看就会学错的。"""
     for key, meaning in _BESIDE.items():
         if _says_something(row.get(key)):
             raise BadRowError(f"对话旁边有{meaning}（{key}），只支持纯文字的对话")
-    if isinstance(row.get("label"), bool):
-        raise BadRowError("对话旁边有 label（true 或 false），这是 KTO 的偏好数据；请只留下要学的回答，并去掉这个键")
-    if row.get("instruction") is None and _says_something(system := row.get("system")):
-        first = messages[0] if messages and isinstance(messages[0], dict) else {}
-        if system not in (first.get("content"), first.get("value")):
-            raise BadRowError("system 写在了对话外面；请把它写成第一条消息（role 是 system）")
+    for key in _GOOD_OR_BAD:
+        if isinstance(row.get(key), bool):
+            raise BadRowError(
+                f"对话旁边有 {key}（true 或 false），这是 KTO 的偏好数据；请只留下要学的回答，并去掉这个键"
+            )
+    _check_learnt(row, "对话旁边")
+    is_alpaca = not any(row.get(key) is not None for key in ("conversations", "messages"))
+    if not is_alpaca:
+        for key in ("instruction", "history"):
+            if _says_something(row.get(key)):
+                raise BadRowError(f"既有消息的列表，又有 {key}，不知道该学哪一个；请去掉一个")
+    for key in _SYSTEM[1:] if is_alpaca else _SYSTEM:
+        first = conversation[0]["content"] if conversation[:1] and conversation[0]["role"] == "system" else ""
+        if _says_something(system := row.get(key)) and str(system).strip() != first.strip():
+            raise BadRowError(f"{key} 写在了对话外面；请把它写成第一条消息（role 是 system）")
+
+
+def _check_learnt(marked: dict, where: str) -> None:
+    """学不学的记号，只能是“学”。"""
+    for key in (*_LEARN_OR_NOT, *_MASKED):
+        value, learnt = marked.get(key), key in _LEARN_OR_NOT
+        if value is not None and value != learnt:  # True 等于 1，False 等于 0
+            raise BadRowError(f"{where}的 {key} 是 {_quote(value)}，而这里每条回答都学；请去掉不要学的，或这个键")
 
 
 def _says_something(value: object) -> bool:
+    if isinstance(value, list):
+        return any(each is not None for each in value)
     return bool(value) and not (isinstance(value, str) and value.strip() in _SAYS_NOTHING)
 
 
@@ -136,7 +158,10 @@ def _alpaca_messages(row: dict) -> list[object]:
         raise BadRowError("history 应该是 [问, 答] 的列表")
     for question, answer in history:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    instruction, extra = _to_text(row["instruction"], "instruction "), _to_text(row.get("input") or "", "input ")
+    instruction, extra = (
+        _to_text(row["instruction"], "instruction "),
+        _to_text(row["input"] if row.get("input") is not None else "", "input "),
+    )
     if not instruction.strip():
         raise BadRowError("instruction 是空的；问题请写在 instruction 里")
     question = f"{instruction}\n{extra}" if extra.strip() else instruction
@@ -158,11 +183,8 @@ def _to_message(message: object, where: str) -> Message:
     for key, meaning in _MORE_CONTENT.items():
         if _says_something(message.get(key)):
             raise BadRowError(f"{where}里有{meaning}（{key}），只支持纯文字的对话")
-    for key in _LEARN_OR_NOT:
-        if ROLES[role] == "assistant" and message.get(key) not in (None, 1):  # True 等于 1
-            raise BadRowError(
-                f"{where}的 {key} 是 {_quote(message[key])}，而这里每条回答都学；请去掉不要学的，或这个键"
-            )
+    if ROLES[role] == "assistant":
+        _check_learnt(message, where)
     return {"role": ROLES[role], "content": _to_text(content, f"{where}的内容")}
 
 

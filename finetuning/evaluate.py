@@ -44,6 +44,17 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
+@contextmanager
+def _without_settings(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，模型自己的 ``generation_config`` 不起作用：没有指定的设置，generate 会从那里取（如重复惩罚）。"""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
 def _precision(model: PreTrainedModel, autocast: torch.dtype | None = None) -> torch.autocast:
     """自动混合精度；没有指定时，显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。
 
@@ -149,7 +160,11 @@ def generate_answers(
         for index, token_ids in zip(indices, generated[:, longest:].tolist(), strict=True):
             answers[index] = _cut(token_ids, chatml.end_id, stop_ids, tokenizer)
 
-    with _evaluating(model), _progress(sum(max_new_tokens), "写回答", "token") as bar:
+    with (
+        _evaluating(model),
+        _without_settings(base_of(model)),
+        _progress(sum(max_new_tokens), "写回答", "token") as bar,
+    ):
         batches = _batches(lengths, max_new_tokens, _MOST_TOKENS, parallel, max_positions(model))
         list(threads.each(write, batches, parallel, interrupted))
     return answers

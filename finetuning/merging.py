@@ -8,11 +8,11 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from finetuning.adapter import base_of, load_for_chat
+from finetuning.adapter import base_of, has_prefix, load_for_chat
 from finetuning.errors import MERGING, UserError
-from finetuning.model import cast_parameters
+from finetuning.model import cast_parameters, fits_in
 from finetuning.model_checks import refuse_quantized, saved_dtype
-from finetuning.output.fingerprint import RECORD_FILE, adapter_base
+from finetuning.output.fingerprint import RECORD_FILE
 from finetuning.terminal import stage
 
 _CHECKED_TOKENS = 16  # 合并前后在多少个 token 上核对
@@ -27,8 +27,8 @@ def merge_to(adapter: str, directory: Path, save_dtype: str) -> None:
     Raises:
         UserError: 适配器或基座读不到，或合并不了。
     """
-    refuse_quantized(adapter_base(Path(adapter)) or adapter, "合并")
     model, tokenizer, _ = load_for_chat(adapter)
+    refuse_quantized(str(base_of(model).name_or_path), "合并")
     with stage(MERGING):
         save_merged(model, tokenizer, directory, save_dtype)
     if (record := Path(adapter, RECORD_FILE)).is_file():
@@ -45,6 +45,9 @@ def save_merged(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path,
     merged: Any = merge(model)
     dtype = saved_dtype(name, save_dtype)
     if dtype is not None:
+        if not fits_in(merged, dtype):
+            name = str(dtype).removeprefix("torch.")
+            raise UserError(f"有的权重超出了 {name} 能表示的范围，合并的模型没有存；请改用 --save_dtype fp32。")
         cast_parameters(merged, dtype)
     merged.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
@@ -60,6 +63,8 @@ def merge(model: PeftModel) -> PreTrainedModel:
     vocabulary = base.config.get_text_config().vocab_size
     tokens = torch.randint(vocabulary, (1, _CHECKED_TOKENS), generator=torch.Generator().manual_seed(0))
     tokens = tokens.to(base.device)
+    if has_prefix(cast(PreTrainedModel, model)):
+        raise UserError("前缀微调的前缀不是权重的改动，不能合并；适配器可以照旧使用。")
     model.eval()
     with torch.no_grad():
         expected = model(input_ids=tokens).logits

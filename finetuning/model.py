@@ -75,6 +75,12 @@ def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.to(dtype)
 
 
+def fits_in(model: torch.nn.Module, dtype: torch.dtype) -> bool:
+    """每个参数都在 ``dtype`` 能表示的范围之内；fp16 最大只到 65504。"""
+    largest = torch.finfo(dtype).max
+    return all(not parameter.numel() or parameter.abs().max().item() <= largest for parameter in model.parameters())
+
+
 def has_other_modalities(model: PreTrainedModel) -> bool:
     """除了读写文字，还有看图、听声音的部分。"""
     return model.config.get_text_config() is not model.config

@@ -1,6 +1,7 @@
 """模型读不读得：目录里缺什么，是不是读得了的种类；读不出来时，真正的原因和怎么办。"""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -17,6 +19,7 @@ from transformers import (
 )
 
 from finetuning.errors import UserError
+from finetuning.terminal import say
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -50,6 +53,8 @@ def check_weights(name_or_path: str, loading_info: dict[str, Any]) -> None:
             f"{name_or_path} 的权重与 config.json 对不上（{problem}，共 {len(missing) + len(mismatched)} 个）；"
             "请检查它们是不是同一个模型的，或重新下载。"
         )
+    if unused := loading_info["unexpected_keys"]:
+        say(f"{name_or_path} 的权重里有 {len(unused)} 个矩阵，config.json 说的结构用不到（{min(unused)} 等），没有读。")
 
 
 def check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -123,9 +128,20 @@ def saved_dtype(name_or_path: str, wanted: str) -> torch.dtype | None:
     """
     if wanted != "auto":
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+    if (dtype := _stored_dtype(Path(name_or_path))) is not None:
+        return dtype
     config = read_config(name_or_path)
-    dtype = config.dtype or config.get_text_config().dtype
-    return cast(torch.dtype | None, dtype)
+    return cast(torch.dtype | None, config.dtype or config.get_text_config().dtype)
+
+
+def _stored_dtype(directory: Path) -> torch.dtype | None:
+    """本地的权重大多存成哪种类型，只读文件头；config.json 里写的不一定对。hub 上的是 None。"""
+    stored: Counter[str] = Counter()
+    for path in directory.glob("model*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            stored.update(file.get_slice(name).get_dtype() for name in file.keys())  # noqa: SIM118  不是字典
+    names = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    return names.get(stored.most_common(1)[0][0]) if stored else None
 
 
 def refuse_quantized(name_or_path: str, doing: str) -> None:
@@ -171,6 +187,9 @@ def _known_reason(name_or_path: str, error: Exception) -> str | None:
             "请换成 transformers 自带结构的模型（同一个模型常有转换好的版本，名字里带 hf）"
         )
     if "tiktoken" in text or "SentencePiece" in text:  # 没有 sentencepiece 时，transformers 退回去找 tiktoken
+        local = os.path.isdir(name_or_path)  # noqa: PTH112  太长的名字，Path.is_dir 会抛异常
+        if local and not Path(name_or_path, "tokenizer.model").is_file():
+            return "里面没有分词器（tokenizer.json）；请把与模型一起发布的分词器文件也放进去"
         return (
             "它的分词器只有 tokenizer.model（SentencePiece 格式），没有 tokenizer.json；请把带 tokenizer.json 的"
             "分词器文件也放进去，或在 uv run 后面加上 --with sentencepiece --with protobuf"

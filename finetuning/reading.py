@@ -187,7 +187,12 @@ def data_files(source: str) -> list[str]:
     if not source or not os.path.isdir(path):  # noqa: PTH112  太长的名字，Path.is_dir 会抛异常
         return [source]
     try:
-        files = sorted(child for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
+        # 以点开头的是系统放的（macOS 的 ._a.jsonl），不是数据
+        files = sorted(
+            child
+            for child in path.iterdir()
+            if child.name.lower().endswith(_SUFFIXES) and not child.name.startswith(".")
+        )
     except OSError as error:
         raise UserError(f"读不到目录 {path} 里有什么（{error.strerror}）；请检查权限。") from error
     if not files:

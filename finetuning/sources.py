@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import re
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from finetuning.errors import UserError
 from finetuning.reading import OnBadRows, data_files, iterate_rows
 from finetuning.store import DiskList
 
+_LARGEST_SHARE = 1000
+_LIKE_A_SHARE = re.compile(r"[-+.\d][-+.\deE]*%?")
 _SHARE = re.compile(r"(?P<name>.+):(?P<share>\d+(\.\d+)?)")
 
 
@@ -60,9 +63,14 @@ def parse_sources(words: Iterable[str]) -> list[Source]:
         name, share = (match["name"], float(match["share"])) if match and not Path(word).exists() else (word, 1.0)
         if share == 0:
             raise UserError(f"--train_file {word} 的份额是 0，一段也不取；请去掉它，或写一个大于 0 的数。")
+        if share > _LARGEST_SHARE:
+            raise UserError(f"--train_file {word} 的份额太大，最多 {_LARGEST_SHARE}；多看几轮请用 --num_train_epochs。")
+        before, colon, after = name.rpartition(":")
+        if colon and _LIKE_A_SHARE.fullmatch(after) and Path(before).exists():
+            raise UserError(f"--train_file {word} 的份额 {after} 读不懂；请写成 {before}:0.5 这样的数。")
         sources += [Source(file, share) for file in data_files(name)]
-    names = [source.name for source in sources]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
+    places = [os.path.realpath(os.path.expanduser(source.name)) for source in sources]  # noqa: PTH111  没有“~谁”这个用户
+    if repeated := next((sources[n].name for n, place in enumerate(places) if places.count(place) > 1), None):
         raise UserError(f"--train_file 里 {repeated} 写了两次；要用两遍，请写成 {repeated}:2。")
     if not sources:
         raise UserError("--train_file 后面没有数据文件；请写出至少一个。")

@@ -33,7 +33,7 @@ from finetuning.data import Splits, TokenizedDataset
 from finetuning.errors import TRAINING, Interrupted, UserError
 from finetuning.evaluate import mean_loss
 from finetuning.interrupt import GracefulInterrupt, resume_command, uninterrupted
-from finetuning.model import cast_parameters
+from finetuning.model import cast_parameters, fits_in
 from finetuning.model_checks import check_weights, explained
 from finetuning.output.checkpoints import is_complete, last_complete
 from finetuning.output.directory import OutputDir
@@ -347,6 +347,10 @@ def _check_schedule(trainer: Trainer, model: PreTrainedModel, data: Splits) -> N
             "--load_best_model_at_end 和 --save_strategy best 要看验证损失来挑最好的；"
             "请给 --validation_file，或去掉它们。"
         )
+    steps = planned_steps(trainer)
+    every = args.eval_steps or 0
+    if args.load_best_model_at_end and args.eval_strategy == IntervalStrategy.STEPS and every > steps:
+        raise UserError(f"一共只有 {steps} 步，--eval_steps 是 {every:g}，一次也不会验证，挑不出最好的；请减小它。")
     if args.lr_scheduler_type == "reduce_lr_on_plateau" and data.validation is None:
         raise UserError("--lr_scheduler_type reduce_lr_on_plateau 要看验证损失；请给 --validation_file，或换 cosine。")
     try:
@@ -354,7 +358,7 @@ def _check_schedule(trainer: Trainer, model: PreTrainedModel, data: Splits) -> N
         get_scheduler(
             args.lr_scheduler_type,
             torch.optim.SGD([torch.zeros(1, requires_grad=True)]),
-            args.get_warmup_steps(steps := planned_steps(trainer)),
+            args.get_warmup_steps(steps),
             steps,
             scheduler_specific_kwargs=dict(cast(Any, args.lr_scheduler_kwargs) or {}),
         )
@@ -446,8 +450,10 @@ def _rounded(trainer: CheckedTrainer, dtype: torch.dtype | None) -> Iterator[Non
     if dtype is None or dtype == torch.float32 or isinstance(model, PeftModel) or trainer.sharded:
         yield
         return
+    if not fits_in(model, dtype):
+        say(f"有的权重超出了 {str(dtype).removeprefix('torch.')} 能表示的范围（--save_dtype），改存 fp32。")
+        yield
+        return
     cast_parameters(model, dtype)
-    if not all(parameter.isfinite().all() for parameter in model.parameters()):
-        raise UserError(f"有的权重超出了 {dtype} 能表示的范围，存不成这种精度；请改用 --save_dtype fp32。")
     yield
     cast_parameters(model, torch.float32)

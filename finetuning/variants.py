@@ -2,9 +2,11 @@
 
 from functools import partial
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from peft.optimizers import create_loraplus_optimizer
+from peft.tuners.lora import LoraLayer
+from torch import nn
 from transformers import Trainer
 
 from finetuning.errors import UserError
@@ -19,9 +21,13 @@ class PissaStart:
 
     Args:
         model: 刚添上适配器的模型；A、B 还是 A0、B0。
+
+    Raises:
+        UserError: 有的层分解不出这么多个奇异值，或是 PiSSA 用不了的嵌入层。
     """
 
     def __init__(self, model: Any):
+        _check_pissa(model)
         self._model, self._directory = model, TemporaryDirectory()
         config = model.active_peft_config
         config.init_lora_weights = True  # A0、B0 当作普通的两个矩阵来存，读的时候不要再分解
@@ -32,6 +38,21 @@ class PissaStart:
         """从此存下来的是普通的 LoRA。"""
         save = partial(self._model.save_pretrained, path_initial_model_for_weight_conversion=self._directory.name)
         self._model.save_pretrained = save
+
+
+def _check_pissa(model: Any) -> None:
+    for name, layer in model.named_modules():
+        if not isinstance(layer, LoraLayer):
+            continue
+        short, weight = name.rsplit(".", 1)[-1], cast(Any, layer).get_base_layer().weight
+        if isinstance(cast(Any, layer).get_base_layer(), nn.Embedding):
+            raise UserError(
+                f"PiSSA 不能用在嵌入层 {short} 上；请从 --target_modules 里去掉它，或去掉 --init_lora_weights。"
+            )
+        if (r := max(layer.r.values())) > min(weight.shape):
+            raise UserError(
+                f"PiSSA 的秩不能超过矩阵窄的一边：{short} 的是 {min(weight.shape)}，--lora_r 是 {r}；请减小 --lora_r。"
+            )
 
 
 def use_loraplus(trainer: Trainer, ratio: float) -> None:

@@ -50,6 +50,12 @@ GOOD_ROWS = {
         [{"role": "user", "content": "答"}, ANSWER],
     ),
     "tools_as_text": ({"tools": "[]", "images": [], **native(QUESTION, ANSWER)}, [QUESTION, ANSWER]),
+    "no_images": ({"images": [None], **native(QUESTION, ANSWER)}, [QUESTION, ANSWER]),
+    "the_same_system_but_a_blank": (
+        {"system": "设定 ", **native(SYSTEM, QUESTION, ANSWER)},
+        [SYSTEM, QUESTION, ANSWER],
+    ),
+    "not_masked": (native(QUESTION, {**ANSWER, "masked": False}), [QUESTION, ANSWER]),
     "the_same_system_twice": ({"system": "设定", **native(SYSTEM, QUESTION, ANSWER)}, [SYSTEM, QUESTION, ANSWER]),
     "null_keys_of_parquet": (
         {
@@ -181,6 +187,18 @@ UNUSED_KEYS = {
     "tools_as_text": ({"tools": '[{"name": "f"}]', "messages": [QUESTION, ANSWER]}, "对话旁边有工具的定义（tools）"),
     "images_beside": ({"images": ["a.jpg"], "messages": [QUESTION, ANSWER]}, "对话旁边有图片、视频或声音（images）"),
     "alpaca_with_an_image": ({"instruction": "问", "output": "答", "image": "a.jpg"}, "对话旁边有图片"),
+    "masked": (answer_with(masked=True), "第 2 条消息的 masked 是 True"),
+    "trainable_false": (answer_with(trainable=False), "第 2 条消息的 trainable 是 False"),
+    "weight_beside": ({"weight": 0, "messages": [QUESTION, ANSWER]}, "对话旁边的 weight 是 0"),
+    "reasoning_beside": ({"reasoning": "想", "messages": [QUESTION, ANSWER]}, "对话旁边有思考过程（reasoning）"),
+    "system_prompt_beside": ({"system_prompt": "设定", "messages": [QUESTION, ANSWER]}, "system_prompt 写在了对话外面"),
+    "instruction_beside": ({"instruction": "问", "messages": [QUESTION, ANSWER]}, "既有消息的列表，又有 instruction"),
+    "kto_tag": ({"kto_tag": False, "messages": [QUESTION, ANSWER]}, "对话旁边有 kto_tag"),
+    "alpaca_with_reasoning": (
+        {"instruction": "问", "output": "答", "reasoning_content": "想"},
+        "对话旁边有思考过程（reasoning_content）",
+    ),
+    "alpaca_zero_input": ({"instruction": "问", "input": 0, "output": "答"}, "input 应该是文字，实际是数字"),
     "kto": ({"label": False, "messages": [QUESTION, ANSWER]}, "KTO"),
     "dpo": ({"rejected_response": "坏", "messages": [QUESTION, ANSWER]}, "对话旁边有偏好数据的一部分"),
     "alpaca_empty_instruction": ({"instruction": "", "input": "问", "output": "答"}, "instruction 是空的"),

@@ -107,8 +107,45 @@ def test_a_prefix_cannot_be_merged(workplace, tmp_path):
     run(workplace, LORA, tmp_path / "prefix", "--method", "prefix")
     result = run_merge(workplace, str(tmp_path / "prefix"))
     assert result.returncode == 1
-    assert "合并不了" in result.stderr
+    assert "不能合并" in result.stderr
     assert not (tmp_path / "prefix_merged").exists()
+
+
+BAD_PLACES = {
+    "inside_a_file": "base/config.json/x",
+    "too_long": "很长" * 100,
+    "the_current_directory": ".",
+    "not_writable": "/proc/x",
+}
+
+
+@pytest.mark.parametrize("place", BAD_PLACES.values(), ids=BAD_PLACES)
+def test_a_place_that_cannot_be_written(workplace, tmp_path, place):
+    if not (workplace / "one").exists():
+        run(workplace, LORA, workplace / "one")
+    (tmp_path / "empty").mkdir()
+    where = tmp_path / "empty" if place == "." else workplace
+    result = run_merge(where, str(workplace / "one"), "--output_dir", place)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.strip().splitlines()[-1].startswith("错误：")
+    assert "Traceback" not in result.stderr
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_the_adapter_is_the_current_directory(workplace, tmp_path):
+    monkey = tmp_path / "lora"
+    run(workplace, LORA, monkey, "--model_name_or_path", str(workplace / "base"))
+    result = run_merge(monkey, ".")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "lora_merged" / "model.safetensors").exists()
+
+
+def test_a_merged_checkpoint_is_left_alone(workplace, tmp_path):
+    out = tmp_path / "lora"
+    run(workplace, LORA, out, "--save_strategy", "steps", "--save_steps", "4")
+    assert run_merge(workplace, str(out / "checkpoint-4")).returncode == 0
+    run(workplace, LORA, out, "--seed", "7")
+    assert (out / "checkpoint-4_merged" / "model.safetensors").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -182,13 +219,19 @@ def test_checkpoints_are_not_rounded(workplace, tmp_path):
 
 
 def test_weights_beyond_fp16(workplace, tmp_path):
+    """训练完了才知道存不成 fp16：改存 fp32，训练不能白做。合并的不存：适配器还在。"""
     model, tokenizer, _ = load_model(str(workplace / "base"))
     model.model.embed_tokens.weight.data[-1] = 1e5
     model.save_pretrained(tmp_path / "large")
     tokenizer.save_pretrained(tmp_path / "large")
-    start = ["--model_name_or_path", str(tmp_path / "large"), "--save_dtype", "fp16"]
-    assert "--save_dtype fp32" in run(workplace, FULL, tmp_path / "out", *start, code=1).splitlines()[-1]
-    assert not (tmp_path / "out" / "metrics.json").exists()
+    start = ["--model_name_or_path", str(tmp_path / "large")]
+    assert "改存 fp32" in run(workplace, FULL, tmp_path / "full", *start, "--save_dtype", "fp16")
+    assert dtypes(tmp_path / "full") == {torch.float32}
+    run(workplace, LORA, tmp_path / "lora", *start)
+    result = run_merge(workplace, str(tmp_path / "lora"), "--save_dtype", "fp16")
+    assert result.returncode == 1
+    assert "请改用 --save_dtype fp32" in result.stderr
+    assert not (tmp_path / "lora_merged").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -216,6 +259,21 @@ def test_merge_first(workplace, tmp_path, monkeypatch):
         json.loads((path / "arguments.json").read_text(encoding="utf-8"))["run"] for path in (two, one)
     ]
     assert "--merge_first 要从一个适配器开始" in run(workplace, LORA, three, "--merge_first", code=1)
+
+
+def test_another_precision_is_another_base(workplace, tmp_path, monkeypatch):
+    from functools import partial
+
+    from dying_processes import die_in
+
+    monkeypatch.chdir(workplace)
+    run(workplace, LORA, tmp_path / "one")
+    more = ["--model_name_or_path", str(tmp_path / "one"), "--merge_first", "--save_strategy", "steps"]
+    more += ["--save_steps", "1", "--max_steps", "4", "--save_dtype", "bf16"]
+    out = tmp_path / "two"
+    assert run_script(LORA, flags(str(out), *more), workplace, workplace / "log", partial(die_in, "training", 2)) < 0
+    said = run(workplace, LORA, out, *more, "--save_dtype", "fp32", "--resume_from_checkpoint", "true", code=1)
+    assert "--save_dtype 当时是 bf16，这次是 fp32" in said
 
 
 def test_a_killed_run_that_merged_first_goes_on_the_same(workplace, tmp_path, monkeypatch):
@@ -309,6 +367,19 @@ def test_rslora_scales_by_the_root(workplace, tmp_path, monkeypatch):
     model = load_for_chat(str(tmp_path / "out")).model
     scales = {module.scaling["default"] for module in model.modules() if hasattr(module, "lora_A")}
     assert scales == {8 / 4}
+
+
+@pytest.mark.parametrize(
+    ("base", "more", "says"),
+    [
+        ("base", ["--lora_r", "33"], "PiSSA 的秩不能超过矩阵窄的一边"),
+        ("untied", ["--target_modules", "q_proj", "embed_tokens"], "PiSSA 不能用在嵌入层 embed_tokens 上"),
+    ],
+)
+def test_what_pissa_cannot_decompose_is_refused_before_training(workplace, tmp_path, base, more, says):
+    save_toy(workplace / "untied", "llama")
+    command = ["--model_name_or_path", base, "--init_lora_weights", "pissa", *more]
+    assert says in run(workplace, LORA, tmp_path / "out", *command, code=1)
 
 
 def test_new_markers_are_named_for_other_programs(workplace, tmp_path):

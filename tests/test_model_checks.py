@@ -15,6 +15,8 @@ from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     GenerationConfig,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
@@ -22,10 +24,10 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from finetuning.adapter import lora_layer_names, new_adapter
+from finetuning.adapter import adapted_layers, lora_layer_names, new_adapter
 from finetuning.errors import UserError
 from finetuning.model import load_model
-from finetuning.model_checks import refuse_quantized
+from finetuning.model_checks import refuse_quantized, saved_dtype
 
 RESUME = ["--resume_from_checkpoint", "true"]
 TEXT = {
@@ -156,12 +158,15 @@ def test_unusual_models_are_trained_and_resumed(workplace, tmp_path, base, scrip
 
 @pytest.mark.parametrize("base", UNUSUAL)
 def test_the_best_checkpoint_of_an_unusual_model(workplace, tmp_path, base):
-    """以“最大的”验证损失为最好，那就是第一个检查点。"""
+    """学习率太大，最好的是第一个检查点。"""
     more = ["--model_name_or_path", base, "--save_strategy", "steps", "--save_steps", "1", "--eval_strategy", "steps"]
     more += ["--eval_steps", "1", "--validation_file", "test.jsonl", "--load_best_model_at_end"]
-    more += ["--greater_is_better", "true", "--metric_for_best_model", "loss", "--save_total_limit", "9"]
+    more += ["--learning_rate", "3", "--save_total_limit", "9"]
     run(workplace, FULL, tmp_path / "out", *more)
-    expected = load_file(tmp_path / "out" / "checkpoint-1" / "model.safetensors")
+    state = json.loads((tmp_path / "out" / "checkpoint-4" / "trainer_state.json").read_text(encoding="utf-8"))
+    best = Path(state["best_model_checkpoint"])
+    assert best.name != "checkpoint-4"
+    expected = load_file(best / "model.safetensors")
     actual = load_file(tmp_path / "out" / "model.safetensors")
     assert all(torch.equal(value, actual[key]) for key, value in expected.items())
 
@@ -199,6 +204,33 @@ def test_all_linear_and_one_more():
     model = new_adapter(toy_model("llama"), LoraConfig(task_type="CAUSAL_LM", target_modules=["all-linear", "lm_head"]))
     expected = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"}
     assert {name.rsplit(".", 1)[-1] for name in model.targeted_module_names} == expected
+
+
+def test_experts_are_not_dropped_silently():
+    """PEFT 的 all-linear 还包括各个专家；与别的名字写在一起时，它们就没有了。"""
+    model = new_adapter(mixture_of_experts(), LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    assert "base_layer" not in adapted_layers(model)
+    assert sum(number for _, number in adapted_layers(model).values()) == model.get_nb_trainable_parameters()[0]
+    with pytest.raises(UserError, match="all-linear 不能与别的层写在一起"):
+        new_adapter(mixture_of_experts(), LoraConfig(task_type="CAUSAL_LM", target_modules=["all-linear", "q_proj"]))
+
+
+def test_the_vision_tower_takes_no_lora():
+    for names in (["q_proj", "v_proj"], ["all-linear"], ["all-linear", "lm_head"]):
+        model = gemma3_with_vision()
+        model.config.get_text_config().tie_word_embeddings = False
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+        adapted = new_adapter(model, LoraConfig(task_type="CAUSAL_LM", target_modules=names))
+        assert adapted.targeted_module_names
+        assert not [name for name in adapted.targeted_module_names if "vision" in name]
+    with pytest.raises(UserError, match="不能给 patch_embedding 加 LoRA"):
+        new_adapter(gemma3_with_vision(), LoraConfig(task_type="CAUSAL_LM", target_modules=["patch_embedding"]))
+
+
+def test_a_name_of_a_whole_block_is_not_a_layer():
+    config = Lfm2Config(**{**TEXT, "layer_types": ["conv", "full_attention"]})
+    with pytest.raises(UserError, match="不能给 conv 加 LoRA"):
+        new_adapter(Lfm2ForCausalLM(config), LoraConfig(task_type="CAUSAL_LM", target_modules=["conv"]))
 
 
 def test_the_announcement_counts_each_layer(workplace, tmp_path):
@@ -239,6 +271,26 @@ def test_only_a_sentencepiece_tokenizer(workplace, tmp_path):
     (tmp_path / "base" / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(UserError, match=r"只有 tokenizer\.model（SentencePiece 格式）"):
         load_model(str(tmp_path / "base"))
+
+
+def test_no_tokenizer_at_all(workplace, tmp_path):
+    save_toy(tmp_path / "base", "llama")
+    (tmp_path / "base" / "tokenizer.json").unlink()
+    (tmp_path / "base" / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"里面?没有分词器"):
+        load_model(str(tmp_path / "base"))
+
+
+def test_unread_weights_are_said(workplace, tmp_path, capsys):
+    load_model(edited(workplace, tmp_path / "base", "config.json", num_hidden_layers=1, layer_types=["full_attention"]))
+    assert "个矩阵，config.json 说的结构用不到（model.layers.1." in capsys.readouterr().out
+
+
+def test_the_stored_precision_is_that_of_the_file(workplace, tmp_path):
+    """config.json 里写的不一定对。"""
+    base = edited(workplace, tmp_path / "base", "config.json", dtype="bfloat16")
+    assert saved_dtype(base, "auto") == torch.float32
+    assert saved_dtype(base, "fp16") == torch.float16
 
 
 def test_a_quantized_base_is_refused_before_reading(workplace, tmp_path, monkeypatch):

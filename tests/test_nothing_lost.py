@@ -596,3 +596,17 @@ def test_a_long_stage_says_what_it_is_doing(capsys, monkeypatch):
 def test_a_mistake_of_ours_keeps_its_traceback():
     with pytest.raises(KeyError):
         run_main(raising(KeyError("程序的错误不能藏起来")))
+
+
+def test_bad_rows_half_written_do_not_cost_the_weights(workplace, tmp_path):
+    """训练完、只差检验；接着检验时读数据读到一半又断了：跳过的坏行只写了一半，权重还是完整的。"""
+    data, out = tmp_path / "train.jsonl", tmp_path / "out"
+    write(data, range(20))
+    data.write_text(data.read_text(encoding="utf-8") + "{oops\n", encoding="utf-8")
+    more = ["--train_file", str(data), "--on_bad_rows", "skip", "--save_strategy", "no", "--max_steps", "2"]
+    command = flags(str(out), *more)
+    assert run_script(FULL, command, workplace, workplace / "log", partial(die_in, "evaluation", 1)) < 0
+    (out / "unfinished" / "bad_rows_train.jsonl").write_text("", encoding="utf-8")
+    status = run_script(FULL, [*command, "--resume_from_checkpoint", "true"], workplace, workplace / "log")
+    assert status == 0, log_of(workplace)
+    assert "oops" in (out / "bad_rows_train.jsonl").read_text(encoding="utf-8")

@@ -42,6 +42,11 @@ def test_shares_are_read_off_the_end(words, expected):
     ("words", "says"),
     [
         (["a.jsonl:0"], "份额是 0"),
+        (["a.jsonl:99999999999999999999"], "份额太大"),
+        ([f"{__file__}:50%"], "份额 50% 读不懂"),
+        ([f"{__file__}:.5"], r"份额 \.5 读不懂"),
+        ([f"{__file__}:-1"], "份额 -1 读不懂"),
+        (["a.jsonl", "b/../a.jsonl"], "写了两次"),
         (["a.jsonl", "a.jsonl"], "a.jsonl 写了两次；要用两遍，请写成 a.jsonl:2"),
         ([], "没有数据文件"),
     ],
@@ -58,7 +63,7 @@ def test_a_file_whose_name_ends_like_a_share(tmp_path, monkeypatch):
 
 
 def test_a_directory_is_its_data_files(tmp_path):
-    names = [write(tmp_path / name, range(3)) for name in ("b.jsonl", "a.jsonl", "c.txt")]
+    names = [write(tmp_path / name, range(3)) for name in ("b.jsonl", "a.jsonl", "c.txt", "._b.jsonl")]
     sources = parse_sources([f"{tmp_path}:0.5"])
     assert [(source.name, source.share) for source in sources] == [(names[1], 0.5), (names[0], 0.5)]
     (tmp_path / "empty").mkdir()

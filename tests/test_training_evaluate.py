@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from toy_models import toy_model, toy_tokenizer
+from transformers import GenerationConfig
 
 from data_solution import SFTDataset
 from finetuning import evaluate
@@ -104,6 +105,21 @@ def test_an_answer_that_never_stops_does_not_match(trained, tokenizer):
     assert [answer.text for answer in answers] == ANSWERS
     assert not any(answer.ended for answer in answers)
     assert exact_match(model, tokenizer, conversations(ANSWERS)) == 0
+
+
+def test_the_settings_of_the_base_do_not_matter(trained, tokenizer):
+    """贪心法：基座自己的重复惩罚、最短长度、束搜索都不算；之后恢复原样。"""
+    questions = [asked(question) for question in QUESTIONS]
+    expected = generate_answers(trained, tokenizer, questions, [12] * 6)
+    before = trained.generation_config
+    trained.generation_config = own = GenerationConfig(
+        repetition_penalty=9.0, min_new_tokens=10, num_beams=3, no_repeat_ngram_size=1, penalty_alpha=0.6, top_k=4
+    )
+    try:
+        assert generate_answers(trained, tokenizer, questions, [12] * 6) == expected
+        assert trained.generation_config is own
+    finally:
+        trained.generation_config = before
 
 
 def test_mean_loss_is_per_token(model, tokenizer):

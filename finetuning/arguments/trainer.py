@@ -92,6 +92,20 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         steered = self.load_best_model_at_end or self.save_strategy == "best"
         steered = steered or self.lr_scheduler_type == "reduce_lr_on_plateau"
         asked = getattr(self.eval_strategy, "value", self.eval_strategy)
+        for name, value, choices in (
+            ("eval_strategy", asked, ("no", "steps", "epoch")),
+            (
+                "save_strategy",
+                getattr(self.save_strategy, "value", self.save_strategy),
+                ("no", "steps", "epoch", "best"),
+            ),
+        ):
+            if value is not None and value not in choices:
+                raise ValueError(f"--{name} 的值只能是 {'、'.join(choices)} 之一，实际是 {value}")
+        if self.greater_is_better:
+            raise ValueError("--greater_is_better 在这里没有意义：最好的总是验证损失最小的")
+        if steered and self.eval_delay:
+            raise ValueError("要看验证损失来挑最好的，就不能用 --eval_delay 推迟验证：推迟的那些没有验证过")
         if asked == "no" and steered:
             raise ValueError("挑最好的、提前停下、据验证损失降学习率，都要看验证损失，不能有 --eval_strategy no")
         # 要看而没有给 --validation_file 的，从训练数据里留出一部分（见 finetuning.data）。

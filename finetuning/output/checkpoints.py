@@ -7,34 +7,38 @@
 
 import hashlib
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
 
-from finetuning.output.claim import MANIFEST, remove, remove_checkpoint, set_aside
+from finetuning.output.claim import BAD_ROWS, CHECKPOINT, MANIFEST, remove, remove_checkpoint, set_aside
 from finetuning.output.fingerprint import RECORD_FILE, read_record, write_json
 from finetuning.output.record import Record
-
-_NAME = re.compile(r"checkpoint-(\d+)")  # Trainer 起的名字
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """输出目录里我们写的检查点，完整的和不完整的，按步数从小到大。"""
-    found = [path for path in output_dir.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    found = [path for path in output_dir.glob("checkpoint-*") if CHECKPOINT.fullmatch(path.name)]
     return sorted((path for path in found if (path / RECORD_FILE).is_file()), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
     """检查点是第几步之后存的。"""
-    match = _NAME.fullmatch(checkpoint.name)
+    match = CHECKPOINT.fullmatch(checkpoint.name)
     assert match is not None, checkpoint
     return int(match[1])
 
 
 def write_manifest(directory: Path) -> None:
-    """写下 ``directory`` 里每个文件的字节数和 SHA-256；以后 :func:`is_complete` 据此核对。"""
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+    """写下 ``directory`` 里每个文件的字节数和 SHA-256；以后 :func:`is_complete` 据此核对。
+
+    跳过的坏行不算：每次读数据都重新写，读到一半断了，训练好的权重仍是完整的。
+    """
+    files = sorted(
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(BAD_ROWS)
+    )
     manifest = {path.relative_to(directory).as_posix(): [path.stat().st_size, _sha256(path)] for path in files}
     write_json(directory / MANIFEST, manifest)
 

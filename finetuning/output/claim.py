@@ -1,6 +1,7 @@
 """占用一个输出目录：标记（归我们管）、锁（只有一个进程在用）；把完成了的结果移到位，断在哪一步都接得上。"""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from finetuning.terminal import say
 METRICS_FILE = "metrics.json"
 TRAINER_STATE, MANIFEST = "trainer_state.json", "complete.json"
 UNFINISHED_DIR, PUBLISHING_DIR = "unfinished", "publishing"
+BAD_ROWS = "bad_rows_"  # 跳过的坏行记在这样的文件里
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")  # Trainer 起的名字
 _MARKER, _LOCK, _PLAN = ".sft_output.json", ".lock", ".moving.json"
 _NOT_PUBLISHED = {MANIFEST, TRAINER_STATE}  # 只为接着检验而存的
 _CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}  # 系统自己放的，不算有东西
@@ -235,7 +238,7 @@ def move_into_place(path: Path, quiet: bool = False) -> None:
             (ready / name).rename(place)
         run = read_record(path).get("run")
         for checkpoint in path.glob("checkpoint-*"):
-            if checkpoint.suffix == "" and read_record(checkpoint).get("run", run) != run:
+            if CHECKPOINT.fullmatch(checkpoint.name) and read_record(checkpoint).get("run", run) != run:
                 remove_checkpoint(checkpoint)  # 属于刚刚换掉的那个结果
         plan.unlink()
     remove(ready)

@@ -182,6 +182,7 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
         matters = name in CHANGES_TRAINING or not (
             name in _TRAINER_FIELDS or name in _OWN_FREE or name in _OWN_COMPARED_BY_CONTENT
         )
+        matters |= name == "save_dtype" and bool(new.get("merge_first"))  # 先合并的基座就是这样舍入的
         if matters and old.get(name) != new.get(name):
             found.append(_changed(f"--{name}", old.get(name, "默认值"), new.get(name, "默认值")))
     return found
