@@ -1,14 +1,12 @@
 """合并：得到的就是适配器那个模型；存成基座的精度；不对的不存。变体（PiSSA、LoRA+、rsLoRA）存下来的是普通的 LoRA。"""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
-from child_processes import run_script
+from child_processes import run_script, without_notices
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA, flags, log_of
@@ -21,7 +19,6 @@ from finetuning.errors import UserError
 from finetuning.merging import merge
 from finetuning.model import load_model
 
-ROOT = Path(__file__).parents[1]
 IDS = torch.arange(20)[None]
 
 
@@ -46,14 +43,19 @@ def run(workplace: Path, script: str, output_dir: Path, *more: str, code: int = 
     return said
 
 
-def run_merge(workplace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / "merge.py", *arguments],
-        cwd=workplace,
-        env=os.environ | {"PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-    )
+class Merged(NamedTuple):
+    """``merge.py`` 的退出码，和它说的话（标准输出与标准错误在一起）。"""
+
+    returncode: int | None
+    said: str
+
+
+def run_merge(workplace: Path, *arguments: str) -> Merged:
+    log = workplace / "merge_log"
+    code = run_script("merge", list(arguments), workplace, log)
+    said = without_notices(log.read_text(encoding="utf-8"))
+    log.unlink()
+    return Merged(code, said)
 
 
 def logits(directory: Path | str) -> torch.Tensor:
@@ -74,17 +76,17 @@ def test_the_merged_model_is_the_adapted_one(workplace, tmp_path, monkeypatch):
     run(workplace, LORA, tmp_path / "lora")
     before = {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir() if path.is_file()}
     result = run_merge(workplace, str(tmp_path / "lora"))
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.said
     merged = tmp_path / "lora_merged"
-    assert f"chat.py {merged}" in result.stdout
+    assert f"chat.py {merged}" in result.said
     torch.testing.assert_close(logits(merged), logits(tmp_path / "lora"), rtol=1e-4, atol=1e-4)
     assert (logits(merged) - logits("base")).abs().max() > 1e-2
     assert {path.name: path.read_bytes() for path in (tmp_path / "lora").iterdir() if path.is_file()} == before
     AutoModelForCausalLM.from_pretrained(merged)  # 不经我们的代码也读得了
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "没有留下写到一半的"
     again = run_merge(workplace, str(tmp_path / "lora"))
-    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
-    assert "已经存在" in again.stderr
+    assert (again.returncode, again.said.count("\n")) == (1, 1)
+    assert "已经存在" in again.said
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,8 @@ def test_the_merged_model_is_the_adapted_one(workplace, tmp_path, monkeypatch):
 def test_a_mistake_is_one_sentence(workplace, arguments, says):
     result = run_merge(workplace, *arguments)
     assert result.returncode != 0
-    assert says in result.stderr
-    assert "Traceback" not in result.stderr
+    assert says in result.said
+    assert "Traceback" not in result.said
     assert not (workplace / "new").exists()
 
 
@@ -107,7 +109,7 @@ def test_a_prefix_cannot_be_merged(workplace, tmp_path):
     run(workplace, LORA, tmp_path / "prefix", "--method", "prefix")
     result = run_merge(workplace, str(tmp_path / "prefix"))
     assert result.returncode == 1
-    assert "不能合并" in result.stderr
+    assert "不能合并" in result.said
     assert not (tmp_path / "prefix_merged").exists()
 
 
@@ -122,13 +124,13 @@ BAD_PLACES = {
 @pytest.mark.parametrize("place", BAD_PLACES.values(), ids=BAD_PLACES)
 def test_a_place_that_cannot_be_written(workplace, tmp_path, place):
     if not (workplace / "one").exists():
-        run(workplace, LORA, workplace / "one")
+        run(workplace, LORA, workplace / "one", "--model_name_or_path", str(workplace / "base"))
     (tmp_path / "empty").mkdir()
     where = tmp_path / "empty" if place == "." else workplace
     result = run_merge(where, str(workplace / "one"), "--output_dir", place)
-    assert result.returncode == 1, result.stdout
-    assert result.stderr.strip().splitlines()[-1].startswith("错误：")
-    assert "Traceback" not in result.stderr
+    assert result.returncode == 1, result.said
+    assert result.said.strip().splitlines()[-1].startswith("错误：")
+    assert "Traceback" not in result.said
     assert not list((tmp_path / "empty").iterdir())
 
 
@@ -136,7 +138,7 @@ def test_the_adapter_is_the_current_directory(workplace, tmp_path):
     monkey = tmp_path / "lora"
     run(workplace, LORA, monkey, "--model_name_or_path", str(workplace / "base"))
     result = run_merge(monkey, ".")
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.said
     assert (tmp_path / "lora_merged" / "model.safetensors").exists()
 
 
@@ -230,7 +232,7 @@ def test_weights_beyond_fp16(workplace, tmp_path):
     run(workplace, LORA, tmp_path / "lora", *start)
     result = run_merge(workplace, str(tmp_path / "lora"), "--save_dtype", "fp16")
     assert result.returncode == 1
-    assert "请改用 --save_dtype fp32" in result.stderr
+    assert "请改用 --save_dtype fp32" in result.said
     assert not (tmp_path / "lora_merged").exists()
 
 
