@@ -1,16 +1,19 @@
 """合并：得到的就是适配器那个模型；存成基座的精度；不对的不存。变体（PiSSA、LoRA+、rsLoRA）存下来的是普通的 LoRA。"""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 from child_processes import run_script, without_notices
+from dying_processes import die_in
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from test_nothing_lost import FULL, LORA, flags, log_of
+from test_nothing_lost import FULL, LORA, flags
 from test_training_run import write
+from test_unsound_training import run as run_training
 from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -35,12 +38,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(workplace: Path, script: str, output_dir: Path, *more: str, code: int = 0) -> str:
-    command = flags(str(output_dir), "--max_steps", "4", *more)
-    status = run_script(script, command, workplace, workplace / "log")
-    said = log_of(workplace)
-    assert status == code, said
-    assert "Traceback" not in said
-    return said
+    return run_training(workplace, script, output_dir, "--max_steps", "4", *more, code=code)
 
 
 class Merged(NamedTuple):
@@ -56,6 +54,21 @@ def run_merge(workplace: Path, *arguments: str) -> Merged:
     said = without_notices(log.read_text(encoding="utf-8"))
     log.unlink()
     return Merged(code, said)
+
+
+def assert_goes_on_bit_by_bit(workplace: Path, tmp_path: Path, *more: str) -> None:
+    """训练到一半、检验之前被终止，接着做完：与没有断过的一个比特不差。"""
+    more = (*more, "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9")
+    run(workplace, LORA, tmp_path / "straight", *more)
+    expected = load_file(tmp_path / "straight" / "adapter_model.safetensors")
+    for phase in ("training", "evaluation"):
+        out = tmp_path / phase
+        command = flags(str(out), "--max_steps", "4", *more)
+        assert run_script(LORA, command, workplace, workplace / "log", partial(die_in, phase, 2)) < 0
+        run(workplace, LORA, out, *more, "--resume_from_checkpoint", "true")
+        actual = load_file(out / "adapter_model.safetensors")
+        assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+        load_for_chat(str(out))
 
 
 def logits(directory: Path | str) -> torch.Tensor:
@@ -264,10 +277,6 @@ def test_merge_first(workplace, tmp_path, monkeypatch):
 
 
 def test_another_precision_is_another_base(workplace, tmp_path, monkeypatch):
-    from functools import partial
-
-    from dying_processes import die_in
-
     monkeypatch.chdir(workplace)
     run(workplace, LORA, tmp_path / "one")
     more = ["--model_name_or_path", str(tmp_path / "one"), "--merge_first", "--save_strategy", "steps"]
@@ -279,24 +288,9 @@ def test_another_precision_is_another_base(workplace, tmp_path, monkeypatch):
 
 
 def test_a_killed_run_that_merged_first_goes_on_the_same(workplace, tmp_path, monkeypatch):
-    from functools import partial
-
-    from dying_processes import die_in
-
     monkeypatch.chdir(workplace)
     run(workplace, LORA, tmp_path / "one")
-    more = ["--model_name_or_path", str(tmp_path / "one"), "--merge_first"]
-    more += ["--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9", "--max_steps", "4"]
-    run(workplace, LORA, tmp_path / "straight", *more)
-    expected = load_file(tmp_path / "straight" / "adapter_model.safetensors")
-    for phase in ("training", "evaluation"):
-        out = tmp_path / phase
-        code = run_script(LORA, flags(str(out), *more), workplace, workplace / "log", partial(die_in, phase, 2))
-        assert code < 0
-        run(workplace, LORA, out, *more, "--resume_from_checkpoint", "true")
-        actual = load_file(out / "adapter_model.safetensors")
-        assert all(torch.equal(value, actual[name]) for name, value in expected.items())
-        load_for_chat(str(out))
+    assert_goes_on_bit_by_bit(workplace, tmp_path, "--model_name_or_path", str(tmp_path / "one"), "--merge_first")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -335,21 +329,8 @@ def test_pissa_is_saved_as_a_plain_lora(workplace, tmp_path, monkeypatch, more):
     ids=["pissa", "loraplus", "rslora"],
 )
 def test_a_killed_variant_goes_on_bit_by_bit(workplace, tmp_path, monkeypatch, more):
-    from functools import partial
-
-    from dying_processes import die_in
-
     monkeypatch.chdir(workplace)
-    more = [*more, "--save_strategy", "steps", "--save_steps", "1", "--save_total_limit", "9", "--max_steps", "4"]
-    run(workplace, LORA, tmp_path / "straight", *more)
-    expected = load_file(tmp_path / "straight" / "adapter_model.safetensors")
-    for phase in ("training", "evaluation"):
-        out = tmp_path / phase
-        code = run_script(LORA, flags(str(out), *more), workplace, workplace / "log", partial(die_in, phase, 2))
-        assert code < 0
-        run(workplace, LORA, out, *more, "--resume_from_checkpoint", "true")
-        actual = load_file(out / "adapter_model.safetensors")
-        assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+    assert_goes_on_bit_by_bit(workplace, tmp_path, *more)
 
 
 def test_loraplus_moves_b_further(workplace, tmp_path):

@@ -12,6 +12,7 @@ from dying_processes import die_in
 from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA, flags, log_of
 from test_training_run import write
+from test_unsound_training import run
 from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import TrainerState
@@ -32,14 +33,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(path / "test.jsonl", range(100, 104))
     write(path / "validation.jsonl", range(200, 233))
     return path
-
-
-def run(workplace: Path, script: str, output_dir: Path, *more: str, code: int = 0) -> str:
-    status = run_script(script, flags(str(output_dir), *more), workplace, workplace / "log")
-    said = log_of(workplace)
-    assert status == code, said
-    assert "Traceback" not in said
-    return said
 
 
 def state_of(output_dir: Path) -> TrainerState:
