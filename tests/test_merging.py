@@ -325,8 +325,8 @@ def test_pissa_is_saved_as_a_plain_lora(workplace, tmp_path, monkeypatch, more):
 
 @pytest.mark.parametrize(
     "more",
-    [["--init_lora_weights", "pissa"], ["--loraplus_lr_ratio", "8"], ["--use_rslora"]],
-    ids=["pissa", "loraplus", "rslora"],
+    [["--init_lora_weights", "pissa"], ["--loraplus_lr_ratio", "8", "--use_rslora"]],
+    ids=["pissa", "loraplus_and_rslora"],
 )
 def test_a_killed_variant_goes_on_bit_by_bit(workplace, tmp_path, monkeypatch, more):
     monkeypatch.chdir(workplace)
