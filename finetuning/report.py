@@ -85,6 +85,7 @@ class Report:
                 "给它们用合并好的（--merge_and_save，或训练完以后用 merge.py）"
             )
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        batch_size = min(batch_size, len(self.data.train))
         steps = planned_steps(self.trainer)
         length = f"{steps} 步" if args.max_steps > 0 else f"{args.num_train_epochs:g} 轮，{steps} 步"
         say(f"训练    {length}，每步 {batch_size} 段，学习率 {args.learning_rate:g}")
@@ -132,8 +133,11 @@ class Report:
                 )
 
     def _how_unseen(self) -> str:
-        """检验数据学过没有。"""
+        """检验数据学过没有；前几轮学的是什么，只有记录，没有数据可比。"""
         seen = self.data.num_seen.get("test", 0)
+        output = self.trainer.output
+        if output is not None and output.record.content["ancestry"]:
+            return f"这一轮{f'学过其中 {seen:,} 段的问题' if seen else '没有学过'}，前几轮可能学过"
         return f"其中 {seen:,} 段的问题学过" if seen else "没有学过"
 
     def evaluate(self, moment: str) -> Score:

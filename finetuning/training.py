@@ -411,6 +411,9 @@ def train(trainer: CheckedTrainer) -> float:
     if state.global_step < state.max_steps:
         assert trainer.early_stopping is not None
         say(f"验证损失连续 {trainer.early_stopping.patience} 次没有变小，在第 {state.global_step} 步提前停下。")
+    if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+        best = Path(state.best_model_checkpoint).name.removeprefix("checkpoint-")
+        say(f"用验证损失最小的第 {best} 步的（{state.best_metric:.3f}）。")
     if interrupt.received is not None:
         say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
     return clock.seconds

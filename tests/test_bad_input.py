@@ -502,7 +502,7 @@ ARGUMENTS = {
     ),
     "best_without_evaluation": ("--load_best_model_at_end --eval_strategy no", "都要看验证损失"),
     "best_at_other_steps": (
-        "--load_best_model_at_end --eval_strategy steps",
+        "--load_best_model_at_end --eval_strategy steps --save_strategy epoch",
         "--save_strategy 与 --eval_strategy 要相同",
     ),
     "best_between_evaluations": (

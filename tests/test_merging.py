@@ -258,7 +258,9 @@ def test_merge_first(workplace, tmp_path, monkeypatch):
     one, two, three = (tmp_path / name for name in ("one", "two", "three"))
     run(workplace, LORA, one, "--lora_r", "4")
     start = ["--model_name_or_path", str(one)]
-    run(workplace, LORA, two, *start, "--merge_first", "--lora_r", "2")
+    said = run(workplace, LORA, two, *start, "--merge_first", "--lora_r", "2", "--merge_and_save")
+    assert "merged/ 是合并好的整个模型；base/ 是这一轮的基座" in said
+    assert "检验数据（这一轮没有学过，前几轮可能学过）" in said
     config = json.loads((two / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["base_model_name_or_path"], config["r"]) == (str(two / "base"), 2)
     torch.testing.assert_close(logits(two / "base"), logits(one), rtol=1e-4, atol=1e-4)

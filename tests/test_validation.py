@@ -97,6 +97,7 @@ def test_bf16_training_is_validated(workplace, tmp_path):
 ASKED = {
     "eval_strategy": ["--eval_strategy", "epoch"],
     "best": [*EVERY_STEP, "--load_best_model_at_end"],
+    "saved_as_validated": [*EVERY_STEP[:4], "--load_best_model_at_end"],
     "save_best": ["--save_strategy", "best"],
     "plateau": ["--lr_scheduler_type", "reduce_lr_on_plateau"],
     "early_stopping": ["--early_stopping_patience", "1"],
@@ -179,6 +180,7 @@ def test_training_stops_and_the_best_is_kept(stopped):
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 30
     assert f"验证损失连续 2 次没有变小，在第 {len(losses)} 步提前停下" in said
+    assert f"用验证损失最小的第 {best + 1} 步的（{losses[best]:.3f}）" in said
     assert_equal(weights_of(out), weights_of(out / f"checkpoint-{best + 1}"))
     assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["steps"] == len(losses)
 

@@ -98,7 +98,7 @@ class TrainingDefaults:
     warmup_steps: float = 0.05  # 小于 1 时是占总步数的比例
     per_device_eval_batch_size: int = 32
     logging_steps: float = 0.02  # 小于 1 时是占总步数的比例
-    save_strategy: str = "epoch"
+    save_strategy: str | None = None  # 没有写：每轮一次；要挑最好的，就与验证一样
     save_total_limit: int | None = 1
     eval_strategy: str | None = None  # 没有写：有验证数据就每轮一次
     remove_unused_columns: bool = False  # 批次里的各项都由我们的 collator 给出，没有要去掉的列

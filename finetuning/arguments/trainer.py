@@ -111,6 +111,10 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         # 要看而没有给 --validation_file 的，从训练数据里留出一部分（见 finetuning.data）。
         self.needs_validation = steered or asked not in (None, "no")
         self.eval_strategy = asked or "epoch"
+        if self.save_strategy is None:
+            follows = self.load_best_model_at_end and self.eval_strategy == "steps"
+            self.save_strategy = "steps" if follows else "epoch"
+            self.save_steps = (self.eval_steps or self.logging_steps) if follows else self.save_steps
         if not self.load_best_model_at_end or self.save_strategy == "best":
             return
         if self.save_strategy != self.eval_strategy:

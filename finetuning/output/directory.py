@@ -192,7 +192,12 @@ class OutputDir:
         with uninterrupted("把新的结果换上"), writable(self.path):
             self.unfinished.rename(self.path / PUBLISHING_DIR)  # 从这一刻起，断了也会接着移完
             move_into_place(self.path, quiet=True)
-        say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{RECORD_FILE}、loss_curve.png")
+        more = "".join(
+            f"；{name}/ 是{meaning}"
+            for name, meaning in ((MERGED_DIR, "合并好的整个模型"), (BASE_DIR, "这一轮的基座"))
+            if name in files_of(self.path)
+        )
+        say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{RECORD_FILE}、loss_curve.png{more}")
         say(f"和它聊天：{command_line(['chat.py', str(self.path)])}")
 
 
