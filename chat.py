@@ -66,7 +66,7 @@ def main() -> None:
 
     from transformers import GenerationConfig, set_seed
 
-    from finetuning.adapter import load_for_chat
+    from finetuning.adapter import base_of, load_for_chat
     from finetuning.device import best_device
     from finetuning.quiet import quiet_libraries
 
@@ -89,9 +89,7 @@ def main() -> None:
         **sampling,
     )
     # 没有指定的设置（如重复惩罚），generate 会从模型自己的 generation_config 里取；这里只照命令里的。
-    model.generation_config = config
-    if hasattr(model, "get_base_model"):
-        model.get_base_model().generation_config = config
+    base_of(model).generation_config = config
 
     history: Conversation = [{"role": "system", "content": arguments.system}] if arguments.system else []
     if arguments.message is not None:

@@ -133,6 +133,15 @@ class ChatML:
                 input_ids += segment
         return input_ids + self._headers["assistant"]
 
+    def fits(self, conversation: Conversation, most: int, new_tokens: int | None = None) -> bool:
+        """最后的问题连同回答在 ``most`` 个 token 之内：更长的问出来，模型也没有地方答。
+
+        Args:
+            new_tokens: 给回答留多少个 token；None 是参考答案的长度。
+        """
+        answer = len(self.encode(conversation[-1]["content"])) + 1 if new_tokens is None else new_tokens
+        return len(self.prompt(conversation[:-1])) + answer <= most
+
 
 def encode_prompt(messages: Conversation, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """见 :meth:`ChatML.prompt`；最后一条消息应是 user。返回的 id 没有截断。"""

@@ -80,7 +80,8 @@ def load_splits(
 
     def fits(conversation: Conversation) -> bool:
         """第一个回答至少放得下一个 token。"""
-        return len(chatml.prompt(conversation[: _first_answer(conversation)])) < arguments.max_length
+        first = next(index for index, message in enumerate(conversation) if message["role"] == "assistant")
+        return chatml.fits(conversation[: first + 1], arguments.max_length, new_tokens=1)
 
     def read(split: str, source: str) -> Iterator[Row]:
         bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
@@ -96,8 +97,7 @@ def load_splits(
         train = iterate_sources(sources, arguments.on_bad_rows, bad_rows_dir)
         given = {"test": arguments.test_file, "validation": arguments.validation_file}
         checked: dict[str, Iterable[Row]] = {split: read(split, file) for split, file in given.items() if file}
-        wanted = ("test", "validation") if needs_validation else ("test",)
-        held_out = tuple(split for split in wanted if split not in checked)
+        held_out = arguments.held_out(needs_validation)
         num_equal = 0
         if held_out:
             train, parts, num_equal = hold_out(train, len(held_out), fits)
@@ -134,10 +134,6 @@ def _check_positions(positions: int) -> None:
         raise UserError(
             "前缀（--num_virtual_tokens）占满了模型能看的位置，一段对话也放不下；请减小它，或换一个能看得更长的模型。"
         )
-
-
-def _first_answer(conversation: Conversation) -> int:
-    return next(position for position, message in enumerate(conversation) if message["role"] == "assistant")
 
 
 def _keep(fits: Callable[[Conversation], bool], rows: Iterable[Row], too_long: list[str]) -> Iterator[Row]:

@@ -185,16 +185,6 @@ def exact_match(
     return sum(a.ended and a.text == reference for a, reference in zip(answers, references, strict=True)) / len(answers)
 
 
-def fits(conversation: Conversation, chatml: ChatML, most: int, new_tokens: int | None = None) -> bool:
-    """提示词连同回答在 ``most`` 个 token 之内：更长的问出来，模型也没有地方答。
-
-    Args:
-        new_tokens: 给回答留多少个 token；None 是参考答案的长度。
-    """
-    answer = len(chatml.encode(conversation[-1]["content"])) + 1 if new_tokens is None else new_tokens
-    return len(chatml.prompt(conversation[:-1])) + answer <= most
-
-
 def _batches(
     lengths: Sequence[int],
     new_tokens: Sequence[int],

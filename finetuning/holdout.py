@@ -16,8 +16,7 @@ import numpy as np
 
 from finetuning.conversations import Conversation
 from finetuning.errors import UserError
-from finetuning.sources import Row
-from finetuning.store import DiskList
+from finetuning.sources import Row, RowStore
 
 _SHARE, _MOST = 0.05, 200  # 每一份留出多少：份额和上限
 
@@ -49,22 +48,18 @@ def hold_out(rows: Iterable[Row], num_parts: int, usable: Callable[[Conversation
     Raises:
         UserError: 太少，或问题大多一样，留不出没有学过的。
     """
-    stored, index, name = DiskList(), _PromptIndex(), ""  # 读完才知道一共多少段
+    stored, index = RowStore(), _PromptIndex()
     for row in rows:
-        name = name or row.source
-        stored.append(json.dumps(row).encode())
+        stored.append(row)
         index.append(prompts(row.conversation))
     total = len(stored)
-
-    def load(number: int) -> Row:
-        return Row(*json.loads(stored[number]))
-
     quota = min(max(1, round(total * _SHARE)), _MOST)
     order = random.Random(0).sample(range(total), total)
     taken: dict[int, int] = {}  # 留出的对话 → 第几份
     num_groups = 0
     for part in range(num_parts):
-        groups = _pick_groups([each for each in order if each not in taken], index, quota, lambda n: usable(load(n)[2]))
+        free = [number for number in order if number not in taken]
+        groups = _pick_groups(free, index, quota, lambda number: usable(stored[number].conversation))
         num_groups += len(groups)
         for group in groups:
             taken |= dict.fromkeys(group.difference(taken), part)
@@ -72,11 +67,11 @@ def hold_out(rows: Iterable[Row], num_parts: int, usable: Callable[[Conversation
             same = "，问题全都一样" if index.num_prompts == 1 else ""
             long = "，而且都长得一个回答也放不下（请加大 --max_length）" if not groups and total > len(taken) else ""
             raise UserError(
-                f"{name} 的 {total} 段对话留不出没有学过的检验数据{same}{long}；"
+                f"{stored[0].source} 的 {total} 段对话留不出没有学过的检验数据{same}{long}；"
                 "请增加数据，或用 --test_file（和 --validation_file）另给一份。"
             )
-    parts = [[load(number) for number in sorted(taken) if taken[number] == part] for part in range(num_parts)]
-    train = (load(number) for number in range(total) if number not in taken)
+    parts = [[stored[number] for number in sorted(taken) if taken[number] == part] for part in range(num_parts)]
+    train = (stored[number] for number in range(total) if number not in taken)
     return HeldOut(train, parts, len(taken) - num_groups)
 
 

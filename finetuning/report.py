@@ -14,7 +14,7 @@ from finetuning.conversations import Conversation
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
-from finetuning.evaluate import Answer, exact_match, fits, generate_answers, mean_loss
+from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
 from finetuning.model import max_positions
 from finetuning.output.claim import METRICS_FILE
 from finetuning.output.fingerprint import write_json
@@ -54,11 +54,11 @@ class Report:
         wanted = data_args.exact_match
         checkable = answers_are_checkable(data.test_conversations) if wanted is None else wanted
         asked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
-        self.checked = [conversation for conversation in asked if fits(conversation, chatml, most)]
+        self.checked = [conversation for conversation in asked if chatml.fits(conversation, most)]
         self.num_too_long = len(asked) - len(self.checked)
         step = max(1, len(data.test_conversations) // _NUM_SAMPLES)
         samples = data.test_conversations[::step][:_NUM_SAMPLES]
-        self.questions = [each[:-1] for each in samples if fits(each, chatml, most, new_tokens=1)]
+        self.questions = [each[:-1] for each in samples if chatml.fits(each, most, new_tokens=1)]
         # 提示词连同回答不能超过模型的位置数。
         room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
         self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]

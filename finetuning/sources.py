@@ -33,6 +33,25 @@ class Row(NamedTuple):
         return f"{self.source} 第 {self.line} 行"
 
 
+class RowStore:
+    """读完才知道一共多少段的，先放在磁盘上。"""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._rows = DiskList()
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Row) -> None:
+        """添一段。"""
+        self._rows.append(json.dumps(row).encode())
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Row:
+        return Row(*json.loads(self._rows[index]))
+
+
 @dataclass
 class Source:
     """一个来源。
@@ -104,9 +123,7 @@ def _share_of(source: Source, rows: Iterator[Row]) -> Iterator[Row]:
             source.used += 1
             yield row
         return
-    stored = DiskList()  # 读完才知道一共多少段
-    for row in rows:
-        stored.append(json.dumps(row).encode())
+    stored = RowStore(rows)
     source.read = len(stored)
     copies = math.floor(source.share)
     extra = round((source.share - copies) * source.read)
@@ -115,4 +132,4 @@ def _share_of(source: Source, rows: Iterator[Row]) -> Iterator[Row]:
         times = copies + (index in chosen)
         source.used += times
         for _ in range(times):
-            yield Row(*json.loads(stored[index]))
+            yield stored[index]

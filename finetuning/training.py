@@ -342,17 +342,10 @@ def _check_schedule(trainer: Trainer, model: PreTrainedModel, data: Splits) -> N
             f"一步要 {args.train_batch_size * args.world_size} 段对话，训练数据只有 {len(data.train)} 段，"
             "又加了 --dataloader_drop_last，一步也走不了；请减小 --per_device_train_batch_size，或去掉它。"
         )
-    if data.validation is None and (args.load_best_model_at_end or args.save_strategy == "best"):
-        raise UserError(
-            "--load_best_model_at_end 和 --save_strategy best 要看验证损失来挑最好的；"
-            "请给 --validation_file，或去掉它们。"
-        )
     steps = planned_steps(trainer)
     every = args.eval_steps or 0
     if args.load_best_model_at_end and args.eval_strategy == IntervalStrategy.STEPS and every > steps:
         raise UserError(f"一共只有 {steps} 步，--eval_steps 是 {every:g}，一次也不会验证，挑不出最好的；请减小它。")
-    if args.lr_scheduler_type == "reduce_lr_on_plateau" and data.validation is None:
-        raise UserError("--lr_scheduler_type reduce_lr_on_plateau 要看验证损失；请给 --validation_file，或换 cosine。")
     try:
         Trainer.get_optimizer_cls_and_kwargs(args, model)
         get_scheduler(

@@ -44,14 +44,15 @@ def _check_pissa(model: Any) -> None:
     for name, layer in model.named_modules():
         if not isinstance(layer, LoraLayer):
             continue
-        short, weight = name.rsplit(".", 1)[-1], cast(Any, layer).get_base_layer().weight
-        if isinstance(cast(Any, layer).get_base_layer(), nn.Embedding):
+        short, base = name.rsplit(".", 1)[-1], cast(Any, layer.get_base_layer())
+        if isinstance(base, nn.Embedding):
             raise UserError(
                 f"PiSSA 不能用在嵌入层 {short} 上；请从 --target_modules 里去掉它，或去掉 --init_lora_weights。"
             )
-        if (r := max(layer.r.values())) > min(weight.shape):
+        narrow, r = min(base.weight.shape), max(layer.r.values())
+        if r > narrow:
             raise UserError(
-                f"PiSSA 的秩不能超过矩阵窄的一边：{short} 的是 {min(weight.shape)}，--lora_r 是 {r}；请减小 --lora_r。"
+                f"PiSSA 的秩不能超过矩阵窄的一边：{short} 的是 {narrow}，--lora_r 是 {r}；请减小 --lora_r。"
             )
 
 

@@ -148,9 +148,9 @@ def test_a_place_that_cannot_be_written(workplace, tmp_path, place):
 
 
 def test_the_adapter_is_the_current_directory(workplace, tmp_path):
-    monkey = tmp_path / "lora"
-    run(workplace, LORA, monkey, "--model_name_or_path", str(workplace / "base"))
-    result = run_merge(monkey, ".")
+    adapter = tmp_path / "lora"
+    run(workplace, LORA, adapter, "--model_name_or_path", str(workplace / "base"))
+    result = run_merge(adapter, ".")
     assert result.returncode == 0, result.said
     assert (tmp_path / "lora_merged" / "model.safetensors").exists()
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, PrefixTuningConfig
 from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA
 from test_training_run import write
 from test_unsound_training import run as run_training
 from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     GenerationConfig,
@@ -24,10 +26,11 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from finetuning.adapter import adapted_layers, lora_layer_names, new_adapter
+from finetuning.adapter import adapted_layers, new_adapter
 from finetuning.errors import UserError
 from finetuning.model import load_model
 from finetuning.model_checks import refuse_quantized, saved_dtype
+from finetuning.targets import lora_layer_names
 
 RESUME = ["--resume_from_checkpoint", "true"]
 TEXT = {
@@ -198,6 +201,20 @@ def test_all_linear_and_one_more():
     model = new_adapter(toy_model("llama"), LoraConfig(task_type="CAUSAL_LM", target_modules=["all-linear", "lm_head"]))
     expected = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head"}
     assert {name.rsplit(".", 1)[-1] for name in model.targeted_module_names} == expected
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        FalconForCausalLM(FalconConfig(vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=4)),
+        Lfm2ForCausalLM(Lfm2Config(**{**TEXT, "layer_types": ["conv", "full_attention"]})),
+    ],
+    ids=["falcon", "convolutions"],
+)
+def test_a_prefix_that_the_model_cannot_take_is_refused(model):
+    with pytest.raises(UserError, match=r"前缀微调用不了这种模型.*请用 --method lora"):
+        new_adapter(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
+    new_adapter(toy_model(), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4))
 
 
 def test_experts_are_not_dropped_silently():

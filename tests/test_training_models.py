@@ -17,9 +17,10 @@ from transformers import (
     pipeline,
 )
 
-from finetuning.adapter import embedding_rows, load_for_chat, lora_layer_names, new_adapter
+from finetuning.adapter import embedding_rows, load_for_chat, new_adapter
 from finetuning.errors import UserError
 from finetuning.model import load_model
+from finetuning.targets import lora_layer_names
 
 IDS = torch.tensor([[5, 9, 7, 30, 31]])
 

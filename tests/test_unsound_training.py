@@ -521,6 +521,8 @@ def test_prefix_takes_positions_too(workplace, tmp_path, learned_positions):
     more = ["--model_name_or_path", str(learned_positions), "--method", "prefix", "--max_steps", "2"]
     said = run(workplace, LORA, tmp_path / "out", *more, "--num_virtual_tokens", "8")
     assert "模型最多能看 56 个 token" in said
+    said = run(workplace, LORA, tmp_path / "full", *more, "--num_virtual_tokens", "64", code=1)
+    assert "占满了模型能看的位置" in said
 
 
 def test_conversation_lengths_differ():

@@ -70,6 +70,12 @@ class DataArguments:
             self.max_test_prompts = self.max_test_prompts or 1000
         self.max_test_prompts = self.max_test_prompts or 50
 
+    def held_out(self, needs_validation: bool) -> tuple[str, ...]:
+        """哪几份没有给，要从训练数据里留出：``"test"``、``"validation"``。"""
+        given = {"test": self.test_file, "validation": self.validation_file}
+        wanted = ("test", "validation") if needs_validation else ("test",)
+        return tuple(split for split in wanted if not given[split])
+
 
 @dataclass
 class TrainingDefaults:

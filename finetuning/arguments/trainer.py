@@ -16,6 +16,7 @@ from finetuning.arguments.options import TrainingDefaults
 from finetuning.device import best_device, fastest_dtype, is_ampere_or_newer
 
 _SHORT_RUN = 20
+_STRATEGIES = {"eval_strategy": ("no", "steps", "epoch"), "save_strategy": ("no", "steps", "epoch", "best")}
 _OPTIMIZERS = {name.value for name in OptimizerNames}
 
 
@@ -84,39 +85,36 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         return super().get_warmup_steps(num_training_steps)
 
     def _choose_validation(self) -> None:
-        """要不要看验证损失；要的话，多久看一次。"""
+        """要不要看验证损失；要的话，多久看一次，多久存一次。"""
+        for name, choices in _STRATEGIES.items():
+            if getattr(self, name) not in (None, *choices):
+                raise ValueError(f"--{name} 的值只能是 {'、'.join(choices)} 之一，实际是 {getattr(self, name)}")
+        if self.greater_is_better:
+            raise ValueError("--greater_is_better 在这里没有意义：最好的总是验证损失最小的")
         if self.early_stopping_patience is not None:
             if self.early_stopping_patience < 1:
                 raise ValueError(f"--early_stopping_patience 至少是 1，实际是 {self.early_stopping_patience}")
             self.load_best_model_at_end = True
-        steered = self.load_best_model_at_end or self.save_strategy == "best"
-        steered = steered or self.lr_scheduler_type == "reduce_lr_on_plateau"
-        asked = getattr(self.eval_strategy, "value", self.eval_strategy)
-        for name, value, choices in (
-            ("eval_strategy", asked, ("no", "steps", "epoch")),
-            (
-                "save_strategy",
-                getattr(self.save_strategy, "value", self.save_strategy),
-                ("no", "steps", "epoch", "best"),
-            ),
-        ):
-            if value is not None and value not in choices:
-                raise ValueError(f"--{name} 的值只能是 {'、'.join(choices)} 之一，实际是 {value}")
-        if self.greater_is_better:
-            raise ValueError("--greater_is_better 在这里没有意义：最好的总是验证损失最小的")
+        steered = (
+            self.load_best_model_at_end
+            or self.save_strategy == "best"
+            or self.lr_scheduler_type == "reduce_lr_on_plateau"
+        )
+        if steered and self.eval_strategy == "no":
+            raise ValueError("挑最好的、提前停下、据验证损失降学习率，都要看验证损失，不能有 --eval_strategy no")
         if steered and self.eval_delay:
             raise ValueError("要看验证损失来挑最好的，就不能用 --eval_delay 推迟验证：推迟的那些没有验证过")
-        if asked == "no" and steered:
-            raise ValueError("挑最好的、提前停下、据验证损失降学习率，都要看验证损失，不能有 --eval_strategy no")
         # 要看而没有给 --validation_file 的，从训练数据里留出一部分（见 finetuning.data）。
-        self.needs_validation = steered or asked not in (None, "no")
-        self.eval_strategy = asked or "epoch"
-        if self.save_strategy is None:
-            follows = self.load_best_model_at_end and self.eval_strategy == "steps"
-            self.save_strategy = "steps" if follows else "epoch"
-            self.save_steps = (self.eval_steps or self.logging_steps) if follows else self.save_steps
-        if not self.load_best_model_at_end or self.save_strategy == "best":
-            return
+        self.needs_validation = steered or self.eval_strategy not in (None, "no")
+        self.eval_strategy = self.eval_strategy or "epoch"
+        if self.save_strategy is None and self.load_best_model_at_end and self.eval_strategy == "steps":
+            self.save_strategy, self.save_steps = "steps", self.eval_steps or self.logging_steps
+        self.save_strategy = self.save_strategy or "epoch"
+        if self.load_best_model_at_end and self.save_strategy != "best":
+            self._check_every_checkpoint_is_validated()
+
+    def _check_every_checkpoint_is_validated(self) -> None:
+        """没有验证过的检查点，不知道好不好。"""
         if self.save_strategy != self.eval_strategy:
             raise ValueError(
                 "要挑最好的，每次验证都要存检查点：--save_strategy 与 --eval_strategy 要相同，"

@@ -93,7 +93,6 @@ def describe_run(
     given = {"validation": data_args.validation_file, "test": data_args.test_file}
     sources = {"train": parse_sources(data_args.train_file)}
     sources |= {split: [Source(file)] for split, file in given.items() if file is not None}
-    wanted = ["test", "validation"] if args.needs_validation else ["test"]
     return Record(
         {
             "run": uuid.uuid4().hex,
@@ -102,7 +101,7 @@ def describe_run(
             "continues": _describe_model(start) if adapter_base(Path(start)) else None,
             "ancestry": _ancestry(start),
             "data": {split: [_describe_source(each) for each in files] for split, files in sources.items()},
-            "held_out": [split for split in wanted if split not in sources],
+            "held_out": list(data_args.held_out(args.needs_validation)),
             "examples_per_step": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             "arguments": {**own, **trainer},
             "versions": library_versions(),
