@@ -124,8 +124,8 @@ def _check_beside(row: dict, conversation: Conversation) -> None:
         for key in ("instruction", "history"):
             if _says_something(row.get(key)):
                 raise BadRowError(f"既有消息的列表，又有 {key}，不知道该学哪一个；请去掉一个")
+    first = conversation[0]["content"] if conversation[0]["role"] == "system" else ""
     for key in _SYSTEM[1:] if is_alpaca else _SYSTEM:
-        first = conversation[0]["content"] if conversation[:1] and conversation[0]["role"] == "system" else ""
         if _says_something(system := row.get(key)) and str(system).strip() != first.strip():
             raise BadRowError(f"{key} 写在了对话外面；请把它写成第一条消息（role 是 system）")
 

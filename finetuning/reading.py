@@ -212,7 +212,7 @@ def _read_rows(source: str) -> Iterator[tuple[int, object]]:
         raise UserError(f"读不到数据文件 {reprlib.repr(source)}（{reason}）；请检查路径和权限。") from error
     has_data_suffix = path.name.lower().endswith(_SUFFIXES)
     if is_directory:
-        raise UserError(_describe_directory(path))
+        raise UserError(f"{path} 是一个目录，请写出其中的数据文件，例如 {data_files(source)[0]}。")
     if not exists:
         hub_id = _HUB_ID.fullmatch(source)
         if hub_id and not has_data_suffix:
@@ -221,15 +221,6 @@ def _read_rows(source: str) -> Iterator[tuple[int, object]]:
     if not has_data_suffix:
         raise UserError(f"不认识 {source} 的后缀；支持的有 {'、'.join(_SUFFIXES)}。")
     return _json_rows(path) if path.name.lower().endswith(_JSON_SUFFIXES) else _parquet_rows(path)
-
-
-def _describe_directory(path: Path) -> str:
-    try:
-        files = sorted(child.name for child in path.iterdir() if child.name.lower().endswith(_SUFFIXES))
-    except OSError as error:
-        return f"{path} 是一个目录，而且读不到里面有什么（{error.strerror}）；请写出其中的数据文件，并检查权限。"
-    hint = f"，例如 {path / files[0]}" if files else f"（{'、'.join(_SUFFIXES)}）"
-    return f"{path} 是一个目录，请写出其中的数据文件{hint}。"
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:

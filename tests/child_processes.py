@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 _FORK = "forkserver" in multiprocessing.get_all_start_methods()
 _CONTEXT = multiprocessing.get_context("forkserver" if _FORK else "spawn")
@@ -51,6 +52,22 @@ def run_script(
     process = start_script(name, flags, workplace, log, before)
     process.join()
     return process.exitcode
+
+
+class Finished(NamedTuple):
+    """一个脚本的退出码，和它说的话（标准输出与标准错误在一起）。"""
+
+    returncode: int | None
+    said: str
+
+
+def finish_script(name: str, flags: list[str], workplace: Path) -> Finished:
+    """运行到结束，返回退出码和它说的话。"""
+    log = workplace / f"{name}.log"
+    code = run_script(name, flags, workplace, log)
+    said = without_notices(log.read_text(encoding="utf-8"))
+    log.unlink()
+    return Finished(code, said)
 
 
 def _run(name: str, flags: list[str], workplace: Path, log: Path, before: Callable[[], None] | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from child_processes import finish_script
 from test_training_run import write
 from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -25,9 +26,7 @@ FLAGS += ["--max_steps", "3", "--exact_match", "false"]
 
 
 def compare(workplace, *flags):
-    return subprocess.run(
-        [sys.executable, ROOT / "compare_methods.py", *flags], cwd=workplace, capture_output=True, encoding="utf-8"
-    )
+    return finish_script("compare_methods", list(flags), workplace)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def naive_text_loss(path):
 
 def test_two_methods_end_to_end_then_reused(workplace):
     result = compare(workplace, *FLAGS)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.said
     out = workplace / "cmp"
     methods = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]
     assert list(methods) == ["base", "full", "prefix"]
@@ -83,9 +82,9 @@ def test_two_methods_end_to_end_then_reused(workplace):
     before = weights.stat().st_mtime_ns
     (out / "runs/prefix_7/metrics.json").unlink()
     again = compare(workplace, *FLAGS)
-    assert again.returncode == 0, again.stderr
-    assert "full 种子 7（沿用做完的）" in again.stdout
-    assert "prefix 种子 7（新训练的）" in again.stdout
+    assert again.returncode == 0, again.said
+    assert "full 种子 7（沿用做完的）" in again.said
+    assert "prefix 种子 7（新训练的）" in again.said
     assert weights.stat().st_mtime_ns == before
     assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]["full"] == methods["full"]
 
@@ -114,7 +113,7 @@ def test_a_failed_training_is_named(workplace):
     """训练脚本说的那一句话，原样转告。"""
     result = compare(workplace, "--methods", "full", "--seeds", "1", "--output_dir", "bad", "--max_lenght", "9")
     assert result.returncode == 1
-    said = result.stderr[result.stderr.index("错误：") :]
+    said = result.said[result.said.index("错误：") :]
     assert said.count("\n") == 1
     for words in ("train_sft_solution.py", "--max_lenght", "是不是 --max_length", "full_1.log", "--methods"):
         assert words in said
@@ -162,8 +161,8 @@ def test_changed_data_is_trained_on_again(workplace, tmp_path):
     for rows, origin in ((range(20), "新训练的"), (range(20), "沿用做完的"), (range(30, 50), "新训练的")):
         write(data, rows)
         result = compare(workplace, *flags)
-        assert result.returncode == 0, result.stderr
-        assert f"full 种子 1（{origin}）" in result.stdout
+        assert result.returncode == 0, result.said
+        assert f"full 种子 1（{origin}）" in result.said
         results = json.loads((tmp_path / "cmp" / "comparison.json").read_text(encoding="utf-8"))
         losses.append((results["methods"]["full"]["loss"], results["methods"]["full"]["text_loss"]))
     assert losses[0] == losses[1]
@@ -190,9 +189,9 @@ def test_a_failed_retraining_does_not_lend_its_command_to_the_old_result(workpla
     for _ in range(2):
         result = compare(workplace, *broken)
         assert result.returncode == 1
-        assert "沿用" not in result.stdout
+        assert "沿用" not in result.said
     again = compare(workplace, *flags, *more)
-    assert "full 种子 1（沿用做完的）" in again.stdout, again.stderr
+    assert "full 种子 1（沿用做完的）" in again.said
 
 
 def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
@@ -207,7 +206,7 @@ def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
     for seed in ("1", "2"):
         lora(seed)
         result = compare(workplace, *flags)
-        assert "lora 种子 1（新训练的）" in result.stdout, result.stderr
+        assert "lora 种子 1（新训练的）" in result.said
 
 
 def test_a_training_result_is_not_a_comparison(workplace, tmp_path):
@@ -218,5 +217,5 @@ def test_a_training_result_is_not_a_comparison(workplace, tmp_path):
     names = sorted(path.name for path in out.iterdir())
     result = compare(workplace, *FLAGS[:7], "--output_dir", str(out))
     assert result.returncode == 1
-    assert "不是比较的" in result.stderr
+    assert "不是比较的" in result.said
     assert sorted(path.name for path in out.iterdir()) == names

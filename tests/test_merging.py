@@ -3,11 +3,10 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
-from child_processes import run_script, without_notices
+from child_processes import Finished, finish_script, run_script
 from dying_processes import die_in
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
@@ -41,19 +40,8 @@ def run(workplace: Path, script: str, output_dir: Path, *more: str, code: int = 
     return run_training(workplace, script, output_dir, "--max_steps", "4", *more, code=code)
 
 
-class Merged(NamedTuple):
-    """``merge.py`` 的退出码，和它说的话（标准输出与标准错误在一起）。"""
-
-    returncode: int | None
-    said: str
-
-
-def run_merge(workplace: Path, *arguments: str) -> Merged:
-    log = workplace / "merge_log"
-    code = run_script("merge", list(arguments), workplace, log)
-    said = without_notices(log.read_text(encoding="utf-8"))
-    log.unlink()
-    return Merged(code, said)
+def run_merge(workplace: Path, *arguments: str) -> Finished:
+    return finish_script("merge", list(arguments), workplace)
 
 
 def assert_goes_on_bit_by_bit(workplace: Path, tmp_path: Path, *more: str) -> None:

@@ -267,7 +267,7 @@ def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path, name, content, mes
 
 
 def test_a_directory(tmp_path):
-    assert f"{tmp_path} 是一个目录，请写出其中的数据文件（.jsonl、" in message_of(tmp_path)
+    assert f"目录 {tmp_path} 里没有数据文件（.jsonl、" in message_of(tmp_path)
     write(tmp_path / "readme.md")
     path = write(tmp_path / "train.jsonl", LINES[0])
     assert message_of(tmp_path) == f"{tmp_path} 是一个目录，请写出其中的数据文件，例如 {path}。"

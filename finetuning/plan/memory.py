@@ -154,10 +154,6 @@ def plan(
     if method == "prefix" and gradient_checkpointing:
         raise UserError(f"{PREFIX_WITHOUT_CHECKPOINTING}。")
     autocast = torch.bfloat16 if bf16 else None
-    if quantized := quantization_of(config):
-        raise UserError(
-            f"这个检查点已经用 {quantized} 量化过，算不出；请给没有量化的原版的配置，要 4 bit 就看 qlora 一行。"
-        )
     model: Any = _build_base(config)
     freeze_other_modalities(model)
     total = sum(parameter.numel() for parameter in model.parameters())
