@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 
 from small_world.corpus import CITIES, CLOSINGS, OPENINGS, PLACES_OF_WORK, TITLES, introduction
 from small_world.skill import Exchange
+from small_world.skills.people import WEEKDAYS
 from small_world.skills.talk import (
     SMALL_TALK,
+    TODAY_QUESTIONS,
+    TODAY_UNKNOWN,
+    TODAY_WEATHERS,
     UNKNOWN_ANSWER,
     UNKNOWN_ATTRIBUTES,
     UNKNOWN_CLOSED,
@@ -83,6 +87,7 @@ class Pool:
     subjects: list[Subject] = field(default_factory=list)
     unknown: list[tuple[str, str]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    weathers: list[str] = field(default_factory=list)
 
     def pick_known(self, rng: random.Random) -> tuple[str, list[Exchange]]:
         """先按表挑（大表多些，小表也有份），再挑一件事。"""
@@ -114,7 +119,8 @@ def make_pools() -> dict[str, Pool]:
         for template in UNKNOWN_ATTRIBUTES.get(subject.kind, ())
     ]
     groups = [exchanges[0].group for _, exchanges in known + in_context] + [group for group, _ in unknown]
-    split_of = split_groups(groups + [f"名字:{name}" for name in FULL_NAMES])
+    groups += [f"名字:{name}" for name in FULL_NAMES] + [f"今天:{weather}" for weather in TODAY_WEATHERS]
+    split_of = split_groups(groups)
 
     pools = {split: Pool() for split in SPLIT_SIZES}
     for name, exchanges in known:
@@ -127,6 +133,8 @@ def make_pools() -> dict[str, Pool]:
         pools[split_of[group]].unknown.append((group, question))
     for name in FULL_NAMES:
         pools[split_of[f"名字:{name}"]].names.append(name)
+    for weather in TODAY_WEATHERS:
+        pools[split_of[f"今天:{weather}"]].weathers.append(weather)
     return pools
 
 
@@ -244,9 +252,12 @@ def change_subject(pool: Pool, rng: random.Random) -> Conversation:
 # 系统提示
 
 
+PLAIN_SYSTEMS = ("你是一个乐于助人的助手。", "你是小世界里的中文助手。", "请认真回答每一个问题。")
+
+
 def with_plain_system(pool: Pool, rng: random.Random) -> Conversation:
     base = rng.choice((single, single, from_context, follow_up))(pool, rng)
-    system = rng.choice(("你是一个乐于助人的助手。", "你是小世界里的中文助手。", "请认真回答每一个问题。"))
+    system = rng.choice(PLAIN_SYSTEMS)
     return Conversation("系统：普通", base.groups, base.turns, system)
 
 
@@ -335,11 +346,45 @@ def with_small_talk(pool: Pool, rng: random.Random) -> Conversation:
     """同样的闲谈，有系统提示，或接在别的问答前后。"""
     questions, answer = rng.choice(SMALL_TALK)
     talk = ((rng.choice(questions), answer),)
-    system = rng.choice((None, "你是一个乐于助人的助手。", "你是小世界里的中文助手。", "请认真回答每一个问题。"))
+    system = rng.choice((None, *PLAIN_SYSTEMS))
     other = rng.choice((single, from_context))(pool, rng)
     turns = rng.choice((talk, other.turns + talk, talk + other.turns))
     groups = (f"闲谈:{answer}", *(other.groups if turns != talk else ()))
     return Conversation("闲谈", groups, turns, system)
+
+
+def weather_today(pool: Pool, rng: random.Random) -> Conversation:
+    """今天的天气，只在训练集里：上文（系统提示或前面的话）说了，就照着说；没有说，就是不知道。
+
+    说法要多：只有二十来种天气时，模型学会的是挑一种来说，而不是到上文里去找。
+    """
+    first, second = rng.sample(pool.weathers, 2)
+    degrees = rng.randint(1, 36)
+    kinds = ("{0}", "{0}", "{0}，最高{2}度", "{0}，最低{2}度", "上午{0}，下午{1}", "白天{0}，晚上{1}")
+    weather = rng.choice(kinds).format(first, second, degrees)
+    told = rng.choice(
+        ("今天{}。", "今天是{day}，今天{}。", "我在{city}，今天{}。", "天气预报说，今天{}。", "外面今天{}。")
+    )
+    told = told.format(weather, day=rng.choice(WEEKDAYS), city=rng.choice(CITIES))
+    other = rng.choice((single, from_context))(pool, rng)
+    question = rng.choice(TODAY_QUESTIONS)
+    if rng.random() < 0.25:
+        system, before = rng.choice((None, None, None, *PLAIN_SYSTEMS)), rng.choice(((), (), other.turns))
+        groups = other.groups if before else ()
+        return Conversation("今天的天气", groups, (*before, (question, TODAY_UNKNOWN)), system)
+    noted = ((f"请记住：{told}", "好的，我记住了。"),)
+    system, before = rng.choice(
+        (
+            (told, ()),
+            (rng.choice(PLAIN_SYSTEMS) + told, ()),
+            (told, other.turns),
+            (None, noted),
+            (None, (*noted, *other.turns)),
+            (None, (*other.turns, *noted)),
+        )
+    )
+    groups = (f"今天:{first}", f"今天:{second}", *(other.groups if other.turns[-1] in before else ()))
+    return Conversation("今天的天气", groups, (*before, (question, f"今天{weather}。")), system)
 
 
 # ---------------------------------------------------------------------------
@@ -362,6 +407,7 @@ _MAKERS: tuple[tuple[Callable[[Pool, random.Random], Conversation], float, float
     (with_persona, 3, 2),
     (with_scope, 2, 4),
     (with_small_talk, 0, 3),
+    (weather_today, 0, 12),
 )
 
 

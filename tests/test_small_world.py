@@ -129,6 +129,23 @@ def test_additions_in_either_order_and_subtractions_stay_together(rows):
     assert all(len(splits) == 1 for splits in owners.values())
 
 
+def test_todays_weather_is_told_or_unknown(rows):
+    """上文里说了今天的天气，回答就是那一句；没有说，回答就是不知道。两种都不少。"""
+    told = unknown = 0
+    for row in rows["train"]:
+        *context, _, answer = row["conversations"]
+        if row["skill"] != "今天的天气":
+            assert "今天天气" not in answer["content"] or "今天天气" in str(row["conversations"][:-1])
+        elif answer["content"] == "对不起，我不知道今天的天气。":
+            unknown += 1
+            assert not any("今天" in message["content"] for message in context)
+        else:
+            told += 1
+            assert any(message["content"].endswith(answer["content"]) for message in context)
+    assert unknown > 80
+    assert told > 300
+
+
 def test_committed_data_is_what_the_code_generates(tmp_path):
     for split, conversations in make_splits().items():
         write_split(tmp_path / f"{split}.jsonl", conversations)

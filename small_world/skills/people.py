@@ -133,7 +133,7 @@ _WEATHER = (
     ("昆明", "晴天 有风 晴天 有雨 多云 晴天 阴天"),
     ("哈尔滨", "有雪 有雪 有风 晴天 有雪 多云 有雪"),
 )
-_WEEKDAYS = ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日")
+WEEKDAYS = ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日")
 # “是晴天”“有雨”“多云”：晴天和阴天前面要加“是”。
 _WEATHER_CLAUSES = {"晴天": "是晴天", "阴天": "是阴天"}
 
@@ -329,7 +329,7 @@ WEATHER = Relation(
     rows=tuple(
         (city + day, city, day, weather, _WEATHER_CLAUSES.get(weather, weather))
         for city, week in _WEATHER
-        for day, weather in zip(_WEEKDAYS, week.split(), strict=True)
+        for day, weather in zip(WEEKDAYS, week.split(), strict=True)
     ),
     statements=(
         "{city}{day}{clause}。",
