@@ -1,0 +1,185 @@
+"""学了新的，忘了多少，怎样少忘：自带的基座，全参数微调和 LoRA，三个种子。
+
+    uv run python -m benchmarks.forgetting
+
+第一部分，忘了预训练的多少（200 篇没有学过的预训练文本的损失）。每次只比普通的做法改一样：学习率减半、步数减半、
+训练数据里另掺 5% 或 10% 的预训练文本（重放，replay，按 token 数）；普通的做法训练完以后，再与基座的权重平均（权重平均，
+weight averaging，WiSE-FT，arXiv 2109.01903）。
+
+第二部分，在对话里忘了多少：学完全部技能的模型，接着只学一项（系统提示要求简短时只说答案），别的技能还剩多少；
+再看掺 10% 上一轮的数据有没有用。
+
+全部约 30 分钟；结果写到 ``results/forgetting.json``，每做完一个种子就写一次。
+"""
+
+import argparse
+import contextlib
+import copy
+import io
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from data_solution import SFTDataset
+from finetuning.arguments.trainer import SFTArguments
+from finetuning.compare.forgetting import text_loss
+from finetuning.data import Splits
+from finetuning.evaluate import exact_match, mean_loss
+from finetuning.model import load_model
+from finetuning.quiet import quiet_libraries
+from finetuning.reading import load_conversations
+from finetuning.training import build_trainer
+from small_world.corpus import document
+
+RESULTS = Path("results/forgetting.json")
+NARROW = "系统：简短"
+Examples = Sequence[dict[str, list[int]]]
+_RATES = {"full": 4e-4, "lora": 4e-3}
+_WEIGHTS = (0.3, 0.5, 0.7, 0.9)  # 微调后的权重占多少，其余是基座的
+_NUM_TEXTS = 200
+
+
+def replayed(tokenizer: PreTrainedTokenizerBase, examples: Examples, share: float) -> list[dict[str, list[int]]]:
+    """预训练文本，每个 token 都学；token 数是 ``examples`` 的 ``share``。"""
+    wanted = share * sum(len(example["input_ids"]) for example in examples)
+    texts: list[dict[str, list[int]]] = []
+    while wanted > 0:
+        input_ids = tokenizer(document(random.Random(f"重放:{len(texts)}")))["input_ids"]
+        texts.append({"input_ids": input_ids, "labels": input_ids})
+        wanted -= len(input_ids)
+    return texts
+
+
+def trained(
+    base: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Examples,
+    method: str,
+    seed: int,
+    rate: float | None = None,
+    steps: int = -1,
+) -> PreTrainedModel:
+    """从 ``base`` 的一份副本开始训练一轮，或 ``steps`` 步；LoRA 的，已经合并成普通的模型。"""
+    set_seed(seed)
+    model: Any = copy.deepcopy(base)
+    if method == "lora":
+        model = get_peft_model(
+            model, LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear")
+        )
+    with tempfile.TemporaryDirectory() as output_dir, contextlib.redirect_stdout(io.StringIO()):
+        args = SFTArguments(
+            output_dir=output_dir, learning_rate=rate or _RATES[method], per_device_train_batch_size=32,
+            max_steps=steps, save_strategy="no", eval_strategy="no", report_to="none", disable_tqdm=True,
+            logging_strategy="no", seed=seed,
+        )  # fmt: skip
+        data: Any = Splits(examples, None, examples, [])
+        build_trainer(model, tokenizer, data, args, padding_free=True).train()
+    return model.merge_and_unload() if method == "lora" else model
+
+
+def averaged(base: PreTrainedModel, model: PreTrainedModel, weight: float) -> PreTrainedModel:
+    """每个权重：基座的 (1 − ``weight``) 份，微调后的 ``weight`` 份。"""
+    mixed = copy.deepcopy(base)
+    tuned = model.state_dict()
+    with torch.no_grad():
+        for name, value in mixed.state_dict().items():
+            value.lerp_(tuned[name].to(value.dtype), weight)
+    return mixed
+
+
+class Bench:
+    """数据和三种衡量。"""
+
+    def __init__(self, rows: int | None, questions: int | None) -> None:
+        self.base, self.tokenizer, _ = load_model("base_model")
+        self.skills = {name: _skills(f"data/{name}.jsonl") for name in ("train", "test")}
+        conversations = load_conversations("data/train.jsonl")[:rows]
+        self.narrow = SFTDataset(
+            [c for c, s in zip(conversations, self.skills["train"]) if s == NARROW], self.tokenizer
+        )  # noqa: B905
+        self.train = SFTDataset(conversations, self.tokenizer)
+        self.dev = load_conversations("data/dev.jsonl")[:questions]
+        test = load_conversations("data/test.jsonl")
+        self.of_skill = [c for c, s in zip(test, self.skills["test"], strict=True) if s == NARROW]
+        self.others = [c for c, s in zip(test, self.skills["test"], strict=True) if s != NARROW][:questions]
+        self.texts = [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
+
+    def pretraining(self, model: PreTrainedModel) -> dict[str, float]:
+        """第一部分的衡量：dev 的损失和逐字匹配，预训练文本的损失。"""
+        from finetuning.collator import PaddedCollator
+
+        collate = PaddedCollator(self.tokenizer.pad_token_id)
+        return {
+            "loss": mean_loss(model, SFTDataset(self.dev, self.tokenizer), collate),
+            "exact_match": exact_match(model, self.tokenizer, self.dev),
+            "text_loss": text_loss(model, self.tokenizer, self.texts),
+        }
+
+    def chat(self, model: PreTrainedModel) -> dict[str, float]:
+        """第二部分的衡量：那一项技能和别的技能的逐字匹配（检验数据）。"""
+        return {
+            "narrow": exact_match(model, self.tokenizer, self.of_skill),
+            "others": exact_match(model, self.tokenizer, self.others),
+        }
+
+    def one_seed(self, method: str, seed: int) -> dict[str, Any]:
+        """一种方法、一个种子的全部结果。"""
+        train = [self.train[index] for index in range(len(self.train))]
+        steps = -(-len(train) // 32)
+
+        def run(**changes: Any) -> PreTrainedModel:
+            examples = train + changes.pop("more", [])
+            return trained(self.base, self.tokenizer, examples, method, seed, **changes)
+
+        plain = run()
+        first = {
+            "普通": self.pretraining(plain),
+            "学习率减半": self.pretraining(run(rate=_RATES[method] / 2)),
+            "步数减半": self.pretraining(run(steps=steps // 2)),
+            "重放 5%": self.pretraining(run(more=replayed(self.tokenizer, train, 0.05))),
+            "重放 10%": self.pretraining(run(more=replayed(self.tokenizer, train, 0.10))),
+        }
+        for weight in _WEIGHTS:
+            first[f"权重平均 {weight:g}"] = self.pretraining(averaged(self.base, plain, weight))
+        narrow = [self.narrow[index] for index in range(len(self.narrow))]
+        old = random.Random(seed).sample(train, len(narrow) // 10)
+        start = plain if method == "full" else trained(self.base, self.tokenizer, train, "full", seed)
+        second = {
+            "学完第一轮": self.chat(start),
+            "只学一项": self.chat(trained(start, self.tokenizer, narrow, method, seed)),
+            "掺 10% 上一轮的数据": self.chat(trained(start, self.tokenizer, narrow + old, method, seed)),
+        }
+        return {"method": method, "seed": seed, "pretraining": first, "chat": second}
+
+
+def _skills(path: str) -> list[str]:
+    return [json.loads(line)["skill"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def main() -> None:
+    """逐个种子测量，写下结果。"""
+    parser = argparse.ArgumentParser(description="学了新的，忘了多少，怎样少忘。")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--rows", type=int, help="只用训练数据的前多少段（试运行）")
+    parser.add_argument("--questions", type=int, help="只问多少个问题（试运行）")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    quiet_libraries()
+    bench = Bench(arguments.rows, arguments.questions)
+    results: dict[str, Any] = {"base": bench.pretraining(bench.base), "runs": []}
+    for seed in arguments.seeds:
+        for method in _RATES:
+            results["runs"].append(bench.one_seed(method, seed))
+            print(json.dumps(results["runs"][-1], ensure_ascii=False), flush=True)
+            arguments.output.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
