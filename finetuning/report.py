@@ -52,13 +52,15 @@ class Report:
         chatml = ChatML(cast(PreTrainedTokenizerBase, trainer.processing_class))
         most = data_args.max_length
         wanted = data_args.exact_match
-        checkable = answers_are_checkable(data.test_conversations) if wanted is None else wanted
-        asked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
-        self.checked = [conversation for conversation in asked if chatml.fits(conversation, most)]
+        rows = data.test_rows
+        checkable = answers_are_checkable(row.conversation for row in rows) if wanted is None else wanted
+        asked = rows[: data_args.max_test_prompts] if checkable else []
+        self.checked = [row for row in asked if chatml.fits(row.conversation, most)]
         self.num_too_long = len(asked) - len(self.checked)
-        step = max(1, len(data.test_conversations) // _NUM_SAMPLES)
-        samples = data.test_conversations[::step][:_NUM_SAMPLES]
-        self.questions = [each[:-1] for each in samples if chatml.fits(each, most, new_tokens=1)]
+        step = max(1, len(rows) // _NUM_SAMPLES)
+        samples = rows[::step][:_NUM_SAMPLES]
+        self.sampled = [row for row in samples if chatml.fits(row.conversation, most, new_tokens=1)]
+        self.questions = [row.conversation[:-1] for row in self.sampled]
         # 提示词连同回答不能超过模型的位置数。
         room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
         self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]
@@ -154,7 +156,9 @@ class Report:
         with stage(f"做{moment}的{EVALUATION}"):
             score = Score(
                 loss=mean_loss(model, self.data.test, self.trainer.data_collator, accelerator=self.trainer.accelerator),
-                exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
+                exact_match=exact_match(model, tokenizer, [row.conversation for row in self.checked])
+                if self.checked
+                else None,
                 samples=generate_answers(model, tokenizer, self.questions, self.sample_tokens),
             )
         if not math.isfinite(score.loss):
