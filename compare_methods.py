@@ -305,7 +305,7 @@ def collect(runs: list[Run], all_metrics: list[dict[str, Any]]) -> dict[str, "Ro
     for run, metrics in zip(runs, all_metrics, strict=True):
         row = rows.setdefault(run.name, Row(run.name, ALL_METHODS[run.name].label, {}))
         row.add(
-            metrics["after"]
+            {key: metrics["after"][key] for key in ("loss", "exact_match")}
             | {key: metrics[key] for key in ("trainable_parameters", "peak_memory_mb", "train_seconds")}
             | {
                 "trainable_share": metrics["trainable_parameters"] / metrics["total_parameters"],

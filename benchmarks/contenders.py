@@ -68,7 +68,7 @@ def ours(job: Job) -> Trainer:
     return build_trainer(
         job.trained_model(),
         job.tokenizer,
-        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_conversations=[]),
+        Splits(cast(Any, job.data), validation=None, test=cast(Any, job.data), test_rows=[]),
         SFTArguments(**job.options),
         padding_free=True,
     )

@@ -26,7 +26,7 @@
   ``targets.py``：给哪些层加 LoRA。
   ``merging.py``：合并适配器；``variants.py``：PiSSA 和 LoRA+。``stopping.py``：提前停下。
   ``device.py``、``threads.py``：机器有什么，核怎样用。
-- ``evaluate.py``、``report.py``：训练前后的检验，说给人听的话。
+- ``evaluate.py``、``answers.py``、``report.py``：训练前后的检验，各个问题的回答，说给人听的话。
 - ``output/``：输出目录，旧的结果在新的齐了以后才换掉；检查点；这次训练的记录。``interrupt.py``：Ctrl-C。
 - ``compare/``：比较各种方法（``compare_methods.py``）。``plan/``：要多少内存（``plan_memory.py``）。
 - ``errors.py``、``terminal.py``、``quiet.py``：用户能改正的错误，一句话的提示，让各个库安静。

@@ -11,6 +11,7 @@ Alpaca            ``{"instruction": "…", "input": "…", "output": "…"}``，
 
 值是 null 的键等于没有这个键（Parquet 用 null 补齐各行的键）。多余的键不看，除非不看就会学错：写在消息外面的系统提示，
 工具、图片，思考过程，“这一条不学”的记号，偏好数据的好坏。这里还不会用它们，有就不收，不悄悄丢掉。
+``skill``（这一段考的是什么）不影响学什么，只在检验以后按它分开数，由 :func:`skill_of` 取出。
 """
 
 import re
@@ -89,6 +90,12 @@ def to_conversation(row: object) -> Conversation:
     if isinstance(row, dict):
         _check_beside(row, conversation)
     return conversation
+
+
+def skill_of(row: object) -> str | None:
+    """一行原始数据里的 ``skill``；没有，或不是能写成 UTF-8 的文字，是 None。"""
+    skill = row.get("skill") if isinstance(row, dict) else None
+    return skill if isinstance(skill, str) and skill.strip() and not _UNENCODABLE.search(skill) else None
 
 
 def _find_messages(row: object) -> list[object]:

@@ -13,8 +13,8 @@ from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.errors import READING, UserError
 from finetuning.holdout import SeenPrompts, hold_out
-from finetuning.reading import CheckedConversations, iterate_rows
-from finetuning.sources import Row, Source, iterate_sources, parse_sources
+from finetuning.reading import CheckedConversations, Row, iterate_rows
+from finetuning.sources import Source, iterate_sources, parse_sources
 from finetuning.terminal import say, stage
 
 # 参考答案的长度的中位数不超过这么多字符，才要求逐字相同；长的回答有许多种同样好的说法，逐字比较没有意义。
@@ -32,7 +32,7 @@ class TokenizedDataset(Protocol):
 
 
 class Splits(NamedTuple):
-    """训练用的三个数据集，和检验用的对话（原文，用来提问和核对答案）。
+    """训练用的三个数据集，和检验用的各行（原文，用来提问和核对答案）。
 
     Attributes:
         held_out: 从训练数据里留出来的是哪几份：``"test"``、``"validation"``。
@@ -45,7 +45,7 @@ class Splits(NamedTuple):
     train: TokenizedDataset
     validation: TokenizedDataset | None
     test: TokenizedDataset
-    test_conversations: list[Conversation]
+    test_rows: list[Row]
     held_out: tuple[str, ...] = ()
     num_equal: int = 0
     num_seen: Mapping[str, int] = MappingProxyType({})
@@ -85,8 +85,7 @@ def load_splits(
 
     def read(split: str, source: str) -> Iterator[Row]:
         bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
-        rows = iterate_rows(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
-        return (Row(source, line, conversation) for line, conversation in rows)
+        return iterate_rows(source, on_bad_rows=arguments.on_bad_rows, bad_rows_path=bad_rows_path)
 
     def to_dataset(rows: Iterable[Row]) -> TokenizedDataset:
         conversations = (row.conversation for row in rows)
@@ -115,7 +114,7 @@ def load_splits(
             train=to_dataset(seen.compare(train)),
             validation=validation,
             test=to_dataset(test),
-            test_conversations=[row.conversation for row in test],
+            test_rows=test,
             held_out=held_out,
             num_equal=num_equal,
             num_seen={split: seen.count(split) for split in checked},
@@ -124,7 +123,7 @@ def load_splits(
         )
 
 
-def answers_are_checkable(conversations: list[Conversation]) -> bool:
+def answers_are_checkable(conversations: Iterable[Conversation]) -> bool:
     """最后一个回答大多很短（中位数不超过 50 个字符），逐字核对才有意义。"""
     return median(len(conversation[-1]["content"]) for conversation in conversations) <= _SHORT_ANSWER
 

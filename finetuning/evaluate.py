@@ -1,4 +1,4 @@
-"""检验：在没有学过的对话上，每个要学的 token 平均损失多少，有多少回答与参考答案逐字相同。"""
+"""检验：在没有学过的对话上，每个要学的 token 平均损失多少，各个回答与参考答案是否逐字相同。"""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +31,7 @@ class Answer(NamedTuple):
 
     text: str
     ended: bool  # 是不是自己写出 <|im_end|> 停下的
+    right: bool | None = None  # 与参考答案一字不差，并且自己停下；None 是没有核对
 
 
 @contextmanager
@@ -170,10 +171,10 @@ def generate_answers(
     return answers
 
 
-def exact_match(
+def checked_answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]
-) -> float:
-    """逐字匹配（exact match）的比例，0 到 1：回答与参考答案一字不差，并且自己写出 ``<|im_end|>`` 停下。
+) -> list[Answer]:
+    """回答每段对话最后的问题，并与参考答案逐字核对（exact match）。
 
     只看最后一个回答，前面各轮用数据里的原文。比参考答案还长的回答一定不对，所以生成到那个长度就够了。
     """
@@ -182,7 +183,15 @@ def exact_match(
     lengths = [len(chatml.encode(reference)) + 1 for reference in references]  # 加上 <|im_end|>
     questions = [conversation[:-1] for conversation in conversations]
     answers = generate_answers(model, tokenizer, questions, lengths)
-    return sum(a.ended and a.text == reference for a, reference in zip(answers, references, strict=True)) / len(answers)
+    return [
+        answer._replace(right=answer.ended and answer.text == reference)
+        for answer, reference in zip(answers, references, strict=True)
+    ]
+
+
+def exact_match(answers: Sequence[Answer]) -> float:
+    """核对过的回答里，答对的比例，0 到 1。"""
+    return sum(bool(answer.right) for answer in answers) / len(answers)
 
 
 def _batches(

@@ -16,7 +16,8 @@ import numpy as np
 
 from finetuning.conversations import Conversation
 from finetuning.errors import UserError
-from finetuning.sources import Row, RowStore
+from finetuning.reading import Row
+from finetuning.sources import RowStore
 
 _SHARE, _MOST = 0.05, 200  # 每一份留出多少：份额和上限
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, NamedTuple
 
-from finetuning.conversations import BadRowError, Conversation, to_conversation
+from finetuning.conversations import BadRowError, Conversation, skill_of, to_conversation
 from finetuning.errors import UserError
 from finetuning.terminal import is_main_process
 
@@ -48,11 +48,25 @@ _NOT_JSON = {
 }
 
 
+class Row(NamedTuple):
+    """一段对话，和它在哪里。"""
+
+    source: str
+    line: int  # 从 1 数起：JSON 文件里的行号；Parquet 文件和 hub 数据集是第几行数据
+    conversation: Conversation
+    skill: str | None = None  # 考的是什么，数据里写了才有
+
+    @property
+    def place(self) -> str:
+        """给人看的位置。"""
+        return f"{self.source} 第 {self.line} 行"
+
+
 class BadRow(NamedTuple):
     """一个不能用于训练的行。"""
 
     file: str
-    line: int  # 从 1 数起：JSON 文件里的行号；Parquet 文件和 hub 数据集是第几行数据
+    line: int  # 同 Row 的
     reason: str
     row: object  # 解析后的原始数据；连 JSON 都不是的，是这一行的 bytes
 
@@ -105,7 +119,7 @@ def iterate_conversations(
     if isinstance(source, CheckedConversations):
         return iter(source)
     rows = iterate_rows(source, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
-    return (conversation for _, conversation in rows)
+    return (row.conversation for row in rows)
 
 
 def iterate_rows(
@@ -113,8 +127,8 @@ def iterate_rows(
     *,
     on_bad_rows: OnBadRows = "stop",
     bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
-) -> Iterator[tuple[int, Conversation]]:
-    """与 :func:`iterate_conversations` 相同，另外给出每段对话在第几行（从 1 数起）。"""
+) -> Iterator[Row]:
+    """与 :func:`iterate_conversations` 相同，另外给出每段对话在哪里，考的是什么。"""
     if on_bad_rows not in ("stop", "skip"):
         raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
     if isinstance(source, str | os.PathLike):
@@ -139,7 +153,7 @@ def iterate_rows(
                 continue
             good += 1
             if on_bad_rows == "skip" or not num_bad:
-                yield line, conversation
+                yield Row(name, line, conversation, skill_of(row))
 
     if num_bad and on_bad_rows == "stop":
         advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"

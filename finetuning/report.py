@@ -1,4 +1,4 @@
-"""一次训练要说的话：开始前说要做什么，结束时说得到了什么；留下 ``metrics.json`` 和 ``loss_curve.png``。"""
+"""一次训练要说的话：开始前说要做什么，结束时说得到了什么；结果里的数字、曲线和回答也由它写。"""
 
 import math
 from pathlib import Path
@@ -8,16 +8,18 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.adapter import adapted_layers, trains_token_rows
+from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
-from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
+from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
 from finetuning.model import max_positions
-from finetuning.output.claim import METRICS_FILE
+from finetuning.output.claim import ANSWERS_FILE, METRICS_FILE
 from finetuning.output.fingerprint import write_json
+from finetuning.reading import Row
 from finetuning.terminal import printable, say, stage
 from finetuning.training import CheckedTrainer, planned_steps
 
@@ -25,6 +27,8 @@ _NUM_SAMPLES = 5
 _SAMPLE_TOKENS = 64
 _FEW_STEPS = 30
 _SHOWN_PLACES = 3
+_SHOWN_MISTAKES = 3
+_ENOUGH = 5  # 一项技能至少问了这么多题，才说它强弱：问得太少，答错一题就像是很弱
 _SPLITS = {"validation": "验证", "test": "检验"}
 
 
@@ -32,8 +36,13 @@ class Score(NamedTuple):
     """检验的结果。"""
 
     loss: float  # 每个要学的 token 的平均损失，nat
-    exact_match: float | None  # 0 到 1；None 表示数据不适合逐字核对
+    checked: list[Answer]  # 逐字核对过的回答；数据不适合逐字核对的，是空的
     samples: list[Answer]  # 对几个固定问题的回答
+
+    @property
+    def exact_match(self) -> float | None:
+        """逐字匹配的比例，0 到 1；None 表示没有核对。"""
+        return exact_match(self.checked) if self.checked else None
 
 
 class Report:
@@ -52,13 +61,15 @@ class Report:
         chatml = ChatML(cast(PreTrainedTokenizerBase, trainer.processing_class))
         most = data_args.max_length
         wanted = data_args.exact_match
-        checkable = answers_are_checkable(data.test_conversations) if wanted is None else wanted
-        asked = data.test_conversations[: data_args.max_test_prompts] if checkable else []
-        self.checked = [conversation for conversation in asked if chatml.fits(conversation, most)]
+        rows = data.test_rows
+        checkable = answers_are_checkable(row.conversation for row in rows) if wanted is None else wanted
+        asked = rows[: data_args.max_test_prompts] if checkable else []
+        self.checked = [row for row in asked if chatml.fits(row.conversation, most)]
         self.num_too_long = len(asked) - len(self.checked)
-        step = max(1, len(data.test_conversations) // _NUM_SAMPLES)
-        samples = data.test_conversations[::step][:_NUM_SAMPLES]
-        self.questions = [each[:-1] for each in samples if chatml.fits(each, most, new_tokens=1)]
+        step = max(1, len(rows) // _NUM_SAMPLES)
+        samples = rows[::step][:_NUM_SAMPLES]
+        self.sampled = [row for row in samples if chatml.fits(row.conversation, most, new_tokens=1)]
+        self.questions = [row.conversation[:-1] for row in self.sampled]
         # 提示词连同回答不能超过模型的位置数。
         room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
         self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]
@@ -154,7 +165,7 @@ class Report:
         with stage(f"做{moment}的{EVALUATION}"):
             score = Score(
                 loss=mean_loss(model, self.data.test, self.trainer.data_collator, accelerator=self.trainer.accelerator),
-                exact_match=exact_match(model, tokenizer, self.checked) if self.checked else None,
+                checked=checked_answers(model, tokenizer, [row.conversation for row in self.checked]),
                 samples=generate_answers(model, tokenizer, self.questions, self.sample_tokens),
             )
         if not math.isfinite(score.loss):
@@ -165,7 +176,7 @@ class Report:
         return score
 
     def finish(self, before: Score, after: Score, seconds: float) -> None:
-        """训练之后：同样的问题前后怎么答，各项数字；把 ``metrics.json`` 和 ``loss_curve.png`` 写进还没有完成的结果。"""
+        """训练之后：同样的问题前后怎么答，各项数字，哪里最弱；结果的几个文件写进还没有完成的结果。"""
         peak = peak_memory_mb(self.trainer.args.device)
         if self.questions:
             say("\n同样的问题，训练前后的回答")
@@ -175,6 +186,8 @@ class Report:
         say(f"  损失      {before.loss:.3f} → {after.loss:.3f}")
         if after.exact_match is not None:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
+        answered = self._pair_up(before, after)
+        _say_mistakes(answered)
         if after.loss >= before.loss:
             say(
                 "  注意：检验损失没有下降，训练后不比训练前好；多半是学习率太大或太小（--learning_rate），"
@@ -182,12 +195,20 @@ class Report:
             )
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
         if self.trainer.is_world_process_zero():
-            self._write(before, after, seconds, peak)
+            self._write(before, after, answered, seconds, peak)
 
-    def _write(self, before: Score, after: Score, seconds: float, peak: float) -> None:
+    def _pair_up(self, before: Score, after: Score) -> list[AnsweredQuestion]:
+        """每个问题前后的回答：逐字核对的那些；没有核对的，是那几个固定的问题。"""
+        if self.checked:
+            return _answered(self.checked, before.checked, after.checked)
+        return _answered(self.sampled, before.samples, after.samples)
+
+    def _write(
+        self, before: Score, after: Score, answered: list[AnsweredQuestion], seconds: float, peak: float
+    ) -> None:
         assert self.trainer.output is not None
         directory = self.trainer.output.unfinished
-        metrics = {
+        metrics: dict[str, Any] = {
             "method": self.method,
             "model": self.model_args.model_name_or_path,
             "seed": self.trainer.args.seed,
@@ -199,7 +220,10 @@ class Report:
             "before": {"loss": before.loss, "exact_match": before.exact_match},
             "after": {"loss": after.loss, "exact_match": after.exact_match},
         }
+        if tallies := by_skill(answered):
+            metrics["after"]["skills"] = {name: tally._asdict() for name, tally in tallies.items()}
         plot_losses(self.trainer.state.log_history, directory / "loss_curve.png")
+        write_answers(directory, answered)
         write_json(directory / METRICS_FILE, metrics)
 
 
@@ -231,6 +255,46 @@ def plot_losses(log_history: list[dict[str, Any]], path: Path) -> None:
     axes.legend()
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _answered(rows: list[Row], before: list[Answer], after: list[Answer]) -> list[AnsweredQuestion]:
+    return [
+        {
+            "file": row.source,
+            "line": row.line,
+            "skill": row.skill,
+            "question": row.conversation[:-1],
+            "reference": row.conversation[-1]["content"],
+            "answer": new.text,
+            "ended": new.ended,
+            "right": new.right,
+            "answer_before": old.text,
+            "right_before": old.right,
+        }
+        for row, old, new in zip(rows, before, after, strict=True)
+    ]
+
+
+def _say_mistakes(answered: list[AnsweredQuestion]) -> None:
+    """最弱的几项技能，各举一个答错的；分不出技能的，举几个答错的。"""
+    wrong = [each for each in answered if each["right"] is False]
+    if not wrong:
+        return
+    weak = [(name, tally) for name, tally in by_skill(answered).items() if tally.asked >= _ENOUGH and tally.share < 1]
+    if weak:
+        say(f"  最弱的技能（至少问了 {_ENOUGH} 题的；每个问题的回答在 {ANSWERS_FILE}）")
+    else:
+        say(f"  答错的（每个问题的回答在 {ANSWERS_FILE}）")
+    for name, tally in weak[:_SHOWN_MISTAKES]:
+        say(f"    {_shorten(name)}  {tally.share:.0%}（{tally.asked} 题答对 {tally.right} 题），答错的如")
+        say(f"      {_mistake(next(each for each in wrong if each['skill'] == name))}")
+    for each in [] if weak else wrong[:_SHOWN_MISTAKES]:
+        say(f"    {_mistake(each)}")
+
+
+def _mistake(answered: AnsweredQuestion) -> str:
+    answer = _one_line(Answer(answered["answer"], answered["ended"]))
+    return f"{_dialogue(answered['question'])} → {answer}  应是：{_shorten(answered['reference'])}"
 
 
 def _dialogue(messages: Conversation) -> str:

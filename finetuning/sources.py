@@ -8,29 +8,14 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from finetuning.conversations import Conversation
 from finetuning.errors import UserError
-from finetuning.reading import OnBadRows, data_files, iterate_rows
+from finetuning.reading import OnBadRows, Row, data_files, iterate_rows
 from finetuning.store import DiskList
 
 _LARGEST_SHARE = 1000
 _LIKE_A_SHARE = re.compile(r"[-+.\d][-+.\deE]*%?")
 _SHARE = re.compile(r"(?P<name>.+):(?P<share>\d+(\.\d+)?)")
-
-
-class Row(NamedTuple):
-    """一段对话，和它在哪里。"""
-
-    source: str
-    line: int  # 从 1 数起
-    conversation: Conversation
-
-    @property
-    def place(self) -> str:
-        """给人看的位置。"""
-        return f"{self.source} 第 {self.line} 行"
 
 
 class RowStore:
@@ -108,8 +93,7 @@ def iterate_sources(sources: list[Source], on_bad_rows: OnBadRows, bad_rows_dir:
     for number, source in enumerate(sources, 1):
         suffix = "" if number == 1 else f"_{number}"
         path = bad_rows_dir / f"bad_rows_train{suffix}.jsonl"
-        rows = iterate_rows(source.name, on_bad_rows=on_bad_rows, bad_rows_path=path)
-        yield from _share_of(source, (Row(source.name, line, conversation) for line, conversation in rows))
+        yield from _share_of(source, iterate_rows(source.name, on_bad_rows=on_bad_rows, bad_rows_path=path))
         if not source.used:
             raise UserError(
                 f"{source.name} 只有 {source.read} 段对话，取 {source.share:g} 份是 0 段；请加大份额，或去掉它。"

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from finetuning.evaluate import exact_match
+from finetuning.evaluate import checked_answers, exact_match
 from finetuning.quiet import quiet_libraries
 from small_world.build import DATA_DIR, MODEL_DIR
 from small_world.pretrain import build_model
@@ -130,7 +130,7 @@ def main() -> None:
     if arguments.by_skill:
         for name, (right, total) in sorted(by_skill.items(), key=lambda item: item[1][0] / item[1][1]):
             print(f"    {name}  {right}/{total}")
-    chat = exact_match(model, tokenizer, [row["conversations"] for row in test])
+    chat = exact_match(checked_answers(model, tokenizer, [row["conversations"] for row in test]))
     print(f"对话里的基座    {chat:.1%}（{len(test)} 个问题，逐字匹配）")
     raw, repeated, count = answer_raw_questions(model, tokenizer, test)
     print(f"直接提问的基座  {raw:.1%}（{count} 个单轮问题，续写中含有答案；其中 {repeated:.1%} 的答案就写在问题里）")

@@ -89,6 +89,18 @@ def test_two_methods_end_to_end_then_reused(workplace):
     assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]["full"] == methods["full"]
 
 
+def test_only_numbers_of_a_method_are_compared(tmp_path):
+    """每项技能的数留在各次训练的结果里，不进比较的表。"""
+    metrics = {"trainable_parameters": 1, "total_parameters": 2, "peak_memory_mb": 3.0, "train_seconds": 4.0}
+    metrics["before"] = {"loss": 2.0, "exact_match": 0.0}
+    metrics["after"] = {"loss": 1.0, "exact_match": 0.5, "skills": {"加法": {"right": 1, "asked": 2}}}
+    rows = compare_methods.collect([compare_methods.Run("lora", 1, [], tmp_path)], [metrics])
+    assert all(
+        isinstance(value, int | float) for row in rows.values() for each in row.values.values() for value in each
+    )
+    assert rows["lora"].values["exact_match"] == [0.5]
+
+
 def main_says(monkeypatch, capsys, *flags):
     monkeypatch.setattr(sys, "argv", ["compare_methods.py", *flags])
     with pytest.raises(SystemExit) as stop:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from finetuning.errors import UserError
 from finetuning.holdout import SeenPrompts, hold_out, prompts
-from finetuning.sources import Row
+from finetuning.reading import Row
 
 
 def row(number: int, *texts: str) -> Row:

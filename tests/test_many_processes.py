@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from toy_models import toy_model
 from transformers import AutoModelForCausalLM
 
+from finetuning.answers import read_answers
 from finetuning.collator import PackedCollator
 from finetuning.shortcuts.attention import PER_DOCUMENT
 
@@ -99,6 +100,7 @@ def test_two_processes_equal_one(workplace, launcher, script):
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-4, msg=name)
     before, after = (json.loads((path / "metrics.json").read_text(encoding="utf-8")) for path in (one, two))
     assert after["after"]["loss"] == pytest.approx(before["after"]["loss"], abs=1e-4)
+    assert len(read_answers(two)) == 2, "只有第一个进程写，一个问题一行"
     manifest = json.loads((two / f"checkpoint-{STEPS}" / "complete.json").read_text(encoding="utf-8"))
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= manifest.keys(), "每个进程都写完了，才算完整"
     assert not (two / "unfinished").exists()

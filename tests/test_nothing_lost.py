@@ -371,6 +371,10 @@ def test_stopped_in_the_last_evaluation(workplace, tmp_path, script, number):
     assert metrics[0]["after"] == metrics[1]["after"]
     assert metrics[1]["train_seconds"] > 0
     assert not (out / "unfinished").exists()
+    answers = (out / "answers.jsonl").read_text(encoding="utf-8")
+    assert answers == (straight / "answers.jsonl").read_text(encoding="utf-8")
+    # 没有逐字核对的，是那几个固定的问题的回答
+    assert [json.loads(line)["right"] for line in answers.splitlines()] == [None, None]
 
 
 def slow_first_evaluation() -> None:

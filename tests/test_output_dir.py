@@ -450,7 +450,7 @@ def about_to_publish(request, workplace, tmp_path_factory):
 
 def result(out: Path) -> dict[str, bytes | None]:
     """结果的各个文件；每次都不同的（编号、时间、图）只看有没有。"""
-    own = (".lock", ".sft_output.json", "notes.txt")
+    own = (".lock", ".sft_output.json", ".sft_output.json.part", "notes.txt")  # 标记可能写到一半
     files = everything(out)
     varying = ("arguments.json", "metrics.json", "loss_curve.png", "adapter_config.json")
     return {

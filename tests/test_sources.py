@@ -100,3 +100,18 @@ def test_bad_rows_of_each_source_are_kept(tmp_path):
     for name, file in zip(("bad_rows_train.jsonl", "bad_rows_train_2.jsonl"), files, strict=True):
         (bad,) = (tmp_path / name).read_text(encoding="utf-8").splitlines()
         assert (json.loads(bad)["file"], json.loads(bad)["line"]) == (str(file), 4)
+
+
+def test_a_row_says_where_it_is_and_what_it_tests(tmp_path):
+    """技能跟着自己的那一段，取一半、用两遍、先放在磁盘上，都不会错位；不是文字的、空的，等于没有写。"""
+    skills = ["加法", None, 3, "  ", ["加法"], "半个表情\ud83d", "减法"]
+    rows = [{"instruction": f"第{n}问", "output": "答"} | ({"skill": s} if s else {}) for n, s in enumerate(skills)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    for share, times in ((1.0, 1), (2.0, 2)):
+        found = list(iterate_sources([Source(str(path), share)], "stop", tmp_path))
+        assert len(found) == len(skills) * times
+        for row in found:
+            number = int(row.conversation[0]["content"][1])
+            assert (row.source, row.line) == (str(path), number + 1)
+            assert row.skill == (skills[number] if number in (0, 6) else None)

@@ -15,7 +15,7 @@ from finetuning import evaluate
 from finetuning.chatml import encode_prompt
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
-from finetuning.evaluate import Answer, exact_match, generate_answers, mean_loss
+from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
 from finetuning.shortcuts.attention import PER_DOCUMENT
 
 QUESTIONS = ["你好", "今天天气怎么样？", "猫喜欢什么？", "法国", "法国的首都是巴黎吗？请回答。", "鱼"]
@@ -86,11 +86,13 @@ def test_generated_answers_equal_one_by_one(trained, tokenizer):
 
 def test_exact_match_against_the_naive_oracle(trained, tokenizer):
     right = conversations(ANSWERS)
-    assert exact_match(trained, tokenizer, right) == 1
+    assert exact_match(checked_answers(trained, tokenizer, right)) == 1
     # 多一个字、少一个字，都不算；另外三个还是对的
     changed = conversations([ANSWERS[0] + "。", ANSWERS[1][:-1], ANSWERS[2] + " ", *ANSWERS[3:]])
     naive = [one_by_one(trained, tokenizer, c[:-1], 30) == Answer(c[-1]["content"], True) for c in changed]
-    assert exact_match(trained, tokenizer, changed) == sum(naive) / 6 == 0.5
+    answers = checked_answers(trained, tokenizer, changed)
+    assert [answer.right for answer in answers] == naive
+    assert exact_match(answers) == sum(naive) / 6 == 0.5
 
 
 def test_an_answer_that_never_stops_does_not_match(trained, tokenizer):
@@ -104,7 +106,7 @@ def test_an_answer_that_never_stops_does_not_match(trained, tokenizer):
     answers = generate_answers(model.eval(), tokenizer, [asked(q) for q in QUESTIONS], [30] * 6)
     assert [answer.text for answer in answers] == ANSWERS
     assert not any(answer.ended for answer in answers)
-    assert exact_match(model, tokenizer, conversations(ANSWERS)) == 0
+    assert exact_match(checked_answers(model, tokenizer, conversations(ANSWERS))) == 0
 
 
 def test_the_settings_of_the_base_do_not_matter(trained, tokenizer):

@@ -203,10 +203,11 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
     assert metrics["train_seconds"] > 0
     assert metrics["peak_memory_mb"] > 50
     for moment in ("before", "after"):
-        assert metrics[moment].keys() == {"loss", "exact_match"}
+        assert metrics[moment].keys() - {"skills"} == {"loss", "exact_match"}
         assert 0 <= metrics[moment]["exact_match"] <= 1
     assert metrics["after"]["loss"] < metrics["before"]["loss"]
     assert len(metrics) == 10
+    check_answers(out, workplace / "test.jsonl", metrics)
     record = json.loads((out / "arguments.json").read_text(encoding="utf-8"))
     assert record["data"]["train"][0]["sha256"] == hashlib.sha256((workplace / "train.jsonl").read_bytes()).hexdigest()
     assert record["arguments"]["learning_rate"] == (4e-3 if lora else 4e-4)
@@ -215,6 +216,21 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
     if lora:
         merged = AutoModelForCausalLM.from_pretrained(out / "merged")
         assert merged.generation_config.eos_token_id[0] == merged.config.eos_token_id
+
+
+def check_answers(out, test_file, metrics):
+    """``answers.jsonl`` 一行一个检验的问题，次序相同；重新数一遍，就是 ``metrics.json`` 里的数。"""
+    rows = [json.loads(line) for line in test_file.read_text(encoding="utf-8").splitlines()]
+    answers = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(answers) == len(rows)
+    for number, (answer, row) in enumerate(zip(answers, rows, strict=True), 1):
+        assert (answer["file"], answer["line"], answer["skill"]) == (test_file.name, number, row["skill"])
+        assert [*answer["question"], {"role": "assistant", "content": answer["reference"]}] == row["conversations"]
+        assert answer["right"] == (answer["ended"] and answer["answer"] == answer["reference"])
+    right = sum(answer["right"] for answer in answers)
+    assert metrics["after"]["exact_match"] == right / len(rows)
+    assert metrics["before"]["exact_match"] == sum(answer["right_before"] for answer in answers) / len(rows)
+    assert metrics["after"]["skills"] == {"天气": {"right": right, "asked": len(rows)}}
 
 
 def test_a_mistake_ends_in_one_sentence(workplace, tmp_path):

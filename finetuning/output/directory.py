@@ -38,6 +38,7 @@ from finetuning.output.checkpoints import (
     write_manifest,
 )
 from finetuning.output.claim import (
+    ANSWERS_FILE,
     METRICS_FILE,
     PUBLISHING_DIR,
     TRAINER_STATE,
@@ -197,7 +198,7 @@ class OutputDir:
             for name, meaning in ((MERGED_DIR, "合并好的整个模型"), (BASE_DIR, "这一轮的基座"))
             if name in files_of(self.path)
         )
-        say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{RECORD_FILE}、loss_curve.png{more}")
+        say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{ANSWERS_FILE}、{RECORD_FILE}、loss_curve.png{more}")
         say(f"和它聊天：{command_line(['chat.py', str(self.path)])}")
 
 
