@@ -21,7 +21,7 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -29,9 +29,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from data_solution import SFTDataset
 from finetuning.arguments.trainer import SFTArguments
+from finetuning.collator import PaddedCollator
 from finetuning.compare.forgetting import text_loss
+from finetuning.conversations import Conversation
 from finetuning.data import Splits
-from finetuning.evaluate import exact_match, mean_loss
+from finetuning.evaluate import checked_answers, exact_match, mean_loss
 from finetuning.model import load_model
 from finetuning.quiet import quiet_libraries
 from finetuning.reading import load_conversations
@@ -49,7 +51,7 @@ _NUM_TEXTS = 200
 def replayed(tokenizer: PreTrainedTokenizerBase, examples: Examples, share: float) -> list[dict[str, list[int]]]:
     """预训练文本，每个 token 都学；token 数是 ``examples`` 的 ``share``。"""
     wanted = share * sum(len(example["input_ids"]) for example in examples)
-    texts: list[dict[str, list[int]]] = []
+    texts: list[dict[str, list[int]]] = []  # 分词器自己在开头加上 <|endoftext|>，与预训练时相同
     while wanted > 0:
         input_ids = tokenizer(document(random.Random(f"重放:{len(texts)}")))["input_ids"]
         texts.append({"input_ids": input_ids, "labels": input_ids})
@@ -79,7 +81,7 @@ def trained(
             max_steps=steps, save_strategy="no", eval_strategy="no", report_to="none", disable_tqdm=True,
             logging_strategy="no", seed=seed,
         )  # fmt: skip
-        data: Any = Splits(examples, None, examples, [])
+        data = Splits(cast(Any, examples), None, cast(Any, examples), [])
         build_trainer(model, tokenizer, data, args, padding_free=True).train()
     return model.merge_and_unload() if method == "lora" else model
 
@@ -99,35 +101,35 @@ class Bench:
 
     def __init__(self, rows: int | None, questions: int | None) -> None:
         self.base, self.tokenizer, _ = load_model("base_model")
-        self.skills = {name: _skills(f"data/{name}.jsonl") for name in ("train", "test")}
+        train_skills, test_skills = (_skills(f"data/{name}.jsonl") for name in ("train", "test"))
         conversations = load_conversations("data/train.jsonl")[:rows]
-        self.narrow = SFTDataset(
-            [c for c, s in zip(conversations, self.skills["train"]) if s == NARROW], self.tokenizer
-        )  # noqa: B905
+        narrow = [c for c, skill in zip(conversations, train_skills[:rows], strict=True) if skill == NARROW]
+        self.narrow = SFTDataset(narrow, self.tokenizer)
         self.train = SFTDataset(conversations, self.tokenizer)
         self.dev = load_conversations("data/dev.jsonl")[:questions]
         test = load_conversations("data/test.jsonl")
-        self.of_skill = [c for c, s in zip(test, self.skills["test"], strict=True) if s == NARROW]
-        self.others = [c for c, s in zip(test, self.skills["test"], strict=True) if s != NARROW][:questions]
+        self.of_skill = [c for c, skill in zip(test, test_skills, strict=True) if skill == NARROW]
+        self.others = [c for c, skill in zip(test, test_skills, strict=True) if skill != NARROW][:questions]
         self.texts = [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
 
     def pretraining(self, model: PreTrainedModel) -> dict[str, float]:
         """第一部分的衡量：dev 的损失和逐字匹配，预训练文本的损失。"""
-        from finetuning.collator import PaddedCollator
-
         collate = PaddedCollator(self.tokenizer.pad_token_id)
         return {
             "loss": mean_loss(model, SFTDataset(self.dev, self.tokenizer), collate),
-            "exact_match": exact_match(model, self.tokenizer, self.dev),
+            "exact_match": self._right(model, self.dev),
             "text_loss": text_loss(model, self.tokenizer, self.texts),
         }
 
     def chat(self, model: PreTrainedModel) -> dict[str, float]:
         """第二部分的衡量：那一项技能和别的技能的逐字匹配（检验数据）。"""
         return {
-            "narrow": exact_match(model, self.tokenizer, self.of_skill),
-            "others": exact_match(model, self.tokenizer, self.others),
+            "narrow": self._right(model, self.of_skill),
+            "others": self._right(model, self.others),
         }
+
+    def _right(self, model: PreTrainedModel, conversations: Sequence[Conversation]) -> float:
+        return exact_match(checked_answers(model, self.tokenizer, conversations))
 
     def one_seed(self, method: str, seed: int) -> dict[str, Any]:
         """一种方法、一个种子的全部结果。"""
