@@ -6,10 +6,10 @@
 训练数据里另掺 5% 或 10% 的预训练文本（重放，replay，按 token 数）；普通的做法训练完以后，再与基座的权重平均（权重平均，
 weight averaging，WiSE-FT，arXiv 2109.01903）。
 
-第二部分，在对话里忘了多少：学完全部技能的模型，接着只学一项（系统提示要求简短时只说答案），别的技能还剩多少；
-再看掺 10% 上一轮的数据有没有用。
+第二部分，在对话里忘了多少：第一轮（全参数微调）学完别的全部技能，第二轮只学一项新的（系统提示要求简短时，只说答案），
+看第一轮的技能还剩多少；学习率减半、掺 10% 第一轮的数据（按段数）有没有用。
 
-全部约 30 分钟；结果写到 ``results/forgetting.json``，每做完一个种子就写一次。
+第一部分约 25 分钟，第二部分约 10 分钟；结果写到 ``results/forgetting.json``，每做完一个种子就写一次。
 """
 
 import argparse
@@ -103,9 +103,11 @@ class Bench:
         self.base, self.tokenizer, _ = load_model("base_model")
         train_skills, test_skills = (_skills(f"data/{name}.jsonl") for name in ("train", "test"))
         conversations = load_conversations("data/train.jsonl")[:rows]
-        narrow = [c for c, skill in zip(conversations, train_skills[:rows], strict=True) if skill == NARROW]
-        self.narrow = SFTDataset(narrow, self.tokenizer)
-        self.train = SFTDataset(conversations, self.tokenizer)
+        is_narrow = [skill == NARROW for skill in train_skills[:rows]]
+        dataset = SFTDataset(conversations, self.tokenizer)
+        self.train = [dataset[index] for index in range(len(dataset))]
+        self.narrow = [example for example, narrow in zip(self.train, is_narrow, strict=True) if narrow]
+        self.first = [example for example, narrow in zip(self.train, is_narrow, strict=True) if not narrow]
         self.dev = load_conversations("data/dev.jsonl")[:questions]
         test = load_conversations("data/test.jsonl")
         self.of_skill = [c for c, skill in zip(test, test_skills, strict=True) if skill == NARROW]
@@ -131,34 +133,40 @@ class Bench:
     def _right(self, model: PreTrainedModel, conversations: Sequence[Conversation]) -> float:
         return exact_match(checked_answers(model, self.tokenizer, conversations))
 
-    def one_seed(self, method: str, seed: int) -> dict[str, Any]:
-        """一种方法、一个种子的全部结果。"""
-        train = [self.train[index] for index in range(len(self.train))]
-        steps = -(-len(train) // 32)
+    def forget_pretraining(self, method: str, seed: int) -> dict[str, Any]:
+        """第一部分，一种方法、一个种子。"""
+        steps = -(-len(self.train) // 32)
 
-        def run(**changes: Any) -> PreTrainedModel:
-            examples = train + changes.pop("more", [])
-            return trained(self.base, self.tokenizer, examples, method, seed, **changes)
+        def run(more: Examples = (), **changes: Any) -> PreTrainedModel:
+            return trained(self.base, self.tokenizer, [*self.train, *more], method, seed, **changes)
 
         plain = run()
-        first = {
+        measured = {
             "普通": self.pretraining(plain),
             "学习率减半": self.pretraining(run(rate=_RATES[method] / 2)),
             "步数减半": self.pretraining(run(steps=steps // 2)),
-            "重放 5%": self.pretraining(run(more=replayed(self.tokenizer, train, 0.05))),
-            "重放 10%": self.pretraining(run(more=replayed(self.tokenizer, train, 0.10))),
+            "重放 5%": self.pretraining(run(replayed(self.tokenizer, self.train, 0.05))),
+            "重放 10%": self.pretraining(run(replayed(self.tokenizer, self.train, 0.10))),
         }
         for weight in _WEIGHTS:
-            first[f"权重平均 {weight:g}"] = self.pretraining(averaged(self.base, plain, weight))
-        narrow = [self.narrow[index] for index in range(len(self.narrow))]
-        old = random.Random(seed).sample(train, len(narrow) // 10)
-        start = plain if method == "full" else trained(self.base, self.tokenizer, train, "full", seed)
-        second = {
-            "学完第一轮": self.chat(start),
-            "只学一项": self.chat(trained(start, self.tokenizer, narrow, method, seed)),
-            "掺 10% 上一轮的数据": self.chat(trained(start, self.tokenizer, narrow + old, method, seed)),
+            measured[f"权重平均 {weight:g}"] = self.pretraining(averaged(self.base, plain, weight))
+        return {"method": method, "seed": seed, "measured": measured}
+
+    def forget_chat(self, method: str, seed: int) -> dict[str, Any]:
+        """第二部分，一种方法、一个种子。"""
+        start = trained(self.base, self.tokenizer, self.first, "full", seed)
+        old = random.Random(seed).sample(self.first, len(self.narrow) // 10)
+
+        def run(more: Examples = (), rate: float | None = None) -> PreTrainedModel:
+            return trained(start, self.tokenizer, [*self.narrow, *more], method, seed, rate)
+
+        measured = {
+            "第一轮以后": self.chat(start),
+            "普通": self.chat(run()),
+            "学习率减半": self.chat(run(rate=_RATES[method] / 2)),
+            "掺 10% 第一轮的数据": self.chat(run(old)),
         }
-        return {"method": method, "seed": seed, "pretraining": first, "chat": second}
+        return {"method": method, "seed": seed, "measured": measured}
 
 
 def _skills(path: str) -> list[str]:
@@ -169,18 +177,23 @@ def main() -> None:
     """逐个种子测量，写下结果。"""
     parser = argparse.ArgumentParser(description="学了新的，忘了多少，怎样少忘。")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--parts", nargs="+", choices=["pretraining", "chat"], default=["pretraining", "chat"])
     parser.add_argument("--rows", type=int, help="只用训练数据的前多少段（试运行）")
     parser.add_argument("--questions", type=int, help="只问多少个问题（试运行）")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     quiet_libraries()
     bench = Bench(arguments.rows, arguments.questions)
-    results: dict[str, Any] = {"base": bench.pretraining(bench.base), "runs": []}
-    for seed in arguments.seeds:
-        for method in _RATES:
-            results["runs"].append(bench.one_seed(method, seed))
-            print(json.dumps(results["runs"][-1], ensure_ascii=False), flush=True)
-            arguments.output.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
+    results["base"] = bench.pretraining(bench.base)
+    for part in arguments.parts:
+        measure = bench.forget_pretraining if part == "pretraining" else bench.forget_chat
+        results[part] = []
+        for seed in arguments.seeds:
+            for method in _RATES:
+                results[part].append(measure(method, seed))
+                print(json.dumps(results[part][-1], ensure_ascii=False), flush=True)
+                arguments.output.write_text(json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
