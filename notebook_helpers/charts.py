@@ -154,13 +154,13 @@ def block_mask(lengths: Sequence[int], title: str = "", note: str = "") -> HTML:
             label = f"第 {number} 段，{length} 个 token"
             kinds.append(Patch(facecolor="none", edgecolor=look.color, hatch=look.hatch, label=label))
         positions = [position for length in lengths for position in range(length)]
-        marked = range(total) if total <= 40 else starts[:-1]
+        marked = range(total) if total <= 24 else starts[:-1]
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_ticks([cell + 0.5 for cell in marked], [str(positions[cell]) for cell in marked])
         axes.set(xlim=(0, total), ylim=(total, 0), aspect="equal", xlabel="被看的 token", ylabel="在看的 token")
         axes.spines[["top", "right"]].set_visible(True)
         axes.tick_params(length=0)
-        figure.legend(handles=kinds, loc="outside right upper")
+        axes.legend(handles=kinds, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
         sizes = "、".join(map(str, lengths))
         alt = f"{title or '注意力掩码'}：{len(lengths)} 段，长 {sizes}；沿对角线每段一个三角形，段与段之间空白。"
         return _picture(figure, alt, title, note)
