@@ -4,7 +4,7 @@
 
 每次训练都在单独的进程里，做完的留在输出目录的 runs 里；中断以后再运行同样的命令，会接着做
 （数据、基座或程序变了的，重新训练）。
-结果是 comparison.md（表）、comparison.json（每个种子的数字）和 comparison.png（图）。换成真实的模型和自己的数据：
+结果是 comparison.md（表）、comparison.json（每个种子的数字）和 comparison.svg（图）。换成真实的模型和自己的数据：
 
     uv run python compare_methods.py --model_name_or_path Qwen/Qwen3-0.6B-Base --train_file my.jsonl \\
         --learning_rates full=1e-5 lora=2e-4 lora_qv=2e-4 --methods full lora lora_qv --output_dir outputs/my_compare
@@ -339,7 +339,7 @@ def write_results(rows: dict[str, "Row"], runs: list[Run], arguments: argparse.N
     from finetuning.compare.table import plot, to_markdown
     from finetuning.output.claim import replace_results
 
-    replace_results(arguments.output_dir, ["comparison.json", "comparison.md", "comparison.png"])
+    replace_results(arguments.output_dir, ["comparison.json", "comparison.md", "comparison.svg"])
     markdown = to_markdown(list(rows.values()))
     commands = [shlex.join(["uv", "run", "python", *run.command]) for run in runs]
     seeds = list(dict.fromkeys(run.seed for run in runs))
@@ -358,8 +358,8 @@ def write_results(rows: dict[str, "Row"], runs: list[Run], arguments: argparse.N
         "每次训练的命令：\n\n```bash\n" + "\n".join(commands) + "\n```\n",
         encoding="utf-8",
     )
-    plot(list(rows.values()), arguments.output_dir / "comparison.png")
-    print(f"\n{markdown}\n\n结果在 {arguments.output_dir}：comparison.md、comparison.json、comparison.png")
+    plot(list(rows.values()), arguments.output_dir / "comparison.svg")
+    print(f"\n{markdown}\n\n结果在 {arguments.output_dir}：comparison.md、comparison.json、comparison.svg")
 
 
 if __name__ == "__main__":

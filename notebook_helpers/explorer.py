@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from finetuning.conversations import to_conversation
 from finetuning.errors import UserError
+from notebook_helpers.html import note
+from notebook_helpers.live import Live
 from notebook_helpers.tokens import mask_html
 
 _ROLES = {"系统": "system", "用户": "user", "助手": "assistant"}
@@ -33,7 +35,7 @@ def parse_dialogue(text: str) -> list[dict[str, str]]:
     return messages
 
 
-def explore(dataset_class: Callable[..., Any], tokenizer: PreTrainedTokenizerBase) -> widgets.VBox:
+def explore(dataset_class: Callable[..., Any], tokenizer: PreTrainedTokenizerBase) -> Live:
     """左边写对话，右边是掩码；``dataset_class`` 是学习者的 ``SFTDataset``。"""
     source = widgets.Textarea(_EXAMPLE, layout=widgets.Layout(width="38%", height="190px"))
     picture = widgets.HTML(layout=widgets.Layout(width="60%"))
@@ -43,7 +45,9 @@ def explore(dataset_class: Callable[..., Any], tokenizer: PreTrainedTokenizerBas
 
     source.observe(redraw, names="value")
     redraw()
-    return widgets.VBox([widgets.HTML("改左边的对话（一行一条），右边立刻跟着变："), widgets.HBox([source, picture])])
+    head = widgets.HTML("改左边的对话（一行一条），右边立刻跟着变：")
+    fallback = f"<pre>{escape(_EXAMPLE)}</pre>{picture.value}{note('要改上面的对话，请在 Jupyter 里运行这一格。')}"
+    return Live([head, widgets.HBox([source, picture])], fallback)
 
 
 def _draw(text: str, dataset_class: Callable[..., Any], tokenizer: PreTrainedTokenizerBase) -> str:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "tutorial.ipynb"
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(notebook: nbformat.NotebookNode, solved: bool, root: Path = ROOT) -> float:
@@ -54,17 +55,22 @@ def errors(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def clean(notebook: nbformat.NotebookNode) -> None:
-    """去掉每次运行都不同、而读者用不着的东西（执行的时刻、内核的版本号），记下输出是由哪些源码得到的。"""
+    """去掉每次运行都不同、而读者用不着的东西（执行的时刻、内核的版本号），记下输出是由哪些源码得到的。
+
+    小部件没有内核就是一片空白，所以有 HTML 可看的，不存小部件。
+    """
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
             "source_sha256": source_sha256(notebook),
-            **({"widgets": notebook.metadata.widgets} if "widgets" in notebook.metadata else {}),
         }
     )
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):
+                output.data.pop(_WIDGET, None)
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ def show_roles(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -
 
 
 def show_ids(input_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase, caption: str = "") -> HTML:
-    """一排 token，特殊 token 加粗边。"""
-    special = set(tokenizer.all_special_ids)
+    """一排 token；标记（特殊 token）加粗边，普通的字细边，哪怕拼起来像标记。"""
+    special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
     chips = "".join(
         chip(
             token_text(tokenizer, token_id),
@@ -79,23 +79,33 @@ def show_mask(examples: Sequence[dict[str, Any]], tokenizer: PreTrainedTokenizer
 
 
 def show_shift(input_ids: Sequence[int], labels: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> HTML:
-    """错位（shift）：第 t 格读完 token t，要说出的是 token t+1。"""
-    names = [token_text(tokenizer, token_id) for token_id in input_ids]
-    cell = 'style="text-align:center;border:1px solid rgba(128,128,128,.4);padding:2px 6px"'
-    trained = [label != IGNORE_INDEX for label in labels]
-    rows = {
-        "input_ids": [chip(name) for name in names],
-        "labels": [chip(name, _TRAINED) if learn else "-100" for name, learn in zip(names, trained, strict=True)],
-        "这一格要预测": [
-            chip(name, _TRAINED) if learn else "（不计）" for name, learn in zip(names[1:], trained[1:], strict=True)
-        ]
-        + ["（没有了）"],
-    }
+    """错位（shift）：第 t 行读完 token t，要说出的是 token t+1。一行一个 token，从上往下读。"""
+    style = "text-align:center;padding:1px 10px"
+    read = [chip(token_text(tokenizer, token_id)) for token_id in input_ids]
+    wanted = [
+        "-100" if label == IGNORE_INDEX else chip(token_text(tokenizer, label), _TRAINED, f"标签 {label}")
+        for label in labels
+    ]
+    following = [*("（不计）" if one == "-100" else one for one in wanted[1:]), "（没有了）"]
+    head = "".join(
+        f'<th scope="col" style="{style}">{title}</th>' for title in ("t", "input_ids", "labels", "读到这里，要预测")
+    )
     body = "".join(
-        f"<tr><th {cell}>{title}</th>" + "".join(f"<td {cell}>{value}</td>" for value in values) + "</tr>"
-        for title, values in rows.items()
+        "<tr>" + "".join(f'<td style="{style}">{value}</td>' for value in row) + "</tr>"
+        for row in zip(range(len(read)), read, wanted, following, strict=True)
     )
     return HTML(
-        f'<div style="overflow-x:auto"><table>{body}</table></div>'
-        + note("第三行就是第二行向左移一格：错位由模型在计算损失时完成，我们交给它的 labels 不错位。")
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        + note("最后一列就是 labels 那一列向上移一格：错位由模型在计算损失时完成，我们交给它的 labels 不错位。")
     )
+
+
+def show_positions(position_ids: Sequence[int]) -> str:
+    """``[0, 1, 2, 0, 1]`` → ``"0…2 | 0…1"``：接着数的连成一段，重新数起的分开。"""
+    runs: list[list[int]] = []
+    for position in position_ids:
+        if runs and position == runs[-1][-1] + 1:
+            runs[-1].append(position)
+        else:
+            runs.append([position])
+    return " | ".join(f"{run[0]}…{run[-1]}" for run in runs)

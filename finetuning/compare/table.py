@@ -4,7 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from finetuning.drawing import Panel
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,28 @@ class Row:
 
 
 class Column(NamedTuple):
-    """表里的一列，图里的一格。"""
+    """表里的一列。"""
 
     quantity: str
     heading: str
-    plot_title: str  # 图里只用英文：很多机器上没有 matplotlib 能用的中文字体
     show: Callable[[float], str]
 
 
 COLUMNS = (
-    Column("trainable_parameters", "训练的参数", "trainable parameters", "{:,.0f}".format),
-    Column("trainable_share", "占全部的", "trainable share", "{:.2%}".format),
-    Column("peak_memory_mb", "内存峰值（MB）", "peak memory (MB)", "{:,.0f}".format),
-    Column("train_seconds", "训练用时（秒）", "training time (s)", "{:,.0f}".format),
-    Column("disk_mb", "存盘（MB）", "size on disk (MB)", "{:,.2f}".format),
-    Column("loss", "检验损失（nat）", "test loss (nats)", "{:.3f}".format),
-    Column("exact_match", "逐字匹配", "exact match", "{:.1%}".format),
-    Column("text_loss", "预训练文本的损失（nat）", "loss on pretraining text (nats)", "{:.3f}".format),
-    Column("text_loss_adapter_off", "关掉适配器以后", "the same, adapter off (nats)", "{:.3f}".format),
+    Column("trainable_parameters", "训练的参数", "{:,.0f}".format),
+    Column("trainable_share", "占全部的", "{:.2%}".format),
+    Column("peak_memory_mb", "内存峰值（MB）", "{:,.0f}".format),
+    Column("train_seconds", "训练用时（秒）", "{:,.0f}".format),
+    Column("disk_mb", "存盘（MB）", "{:,.2f}".format),
+    Column("loss", "检验损失（nat）", "{:.3f}".format),
+    Column("exact_match", "逐字匹配", "{:.1%}".format),
+    Column("text_loss", "预训练文本的损失（nat）", "{:.3f}".format),
+    Column("text_loss_adapter_off", "关掉适配器以后", "{:.3f}".format),
 )
+
+
+# 画成图的；其余的看表。
+PLOTTED = ("peak_memory_mb", "train_seconds", "disk_mb", "loss", "exact_match", "text_loss")
 
 
 def measured_columns(rows: Sequence[Row]) -> list[Column]:
@@ -65,32 +71,20 @@ def _cell(row: Row, column: Column) -> str:
     return column.show(mean(values)) + (f"（{low}–{high}）" if low != high else "")
 
 
+def panels(rows: Sequence[Row], quantities: Sequence[str] = PLOTTED) -> list["Panel"]:
+    """图里的几格：一个量一格，每种方法一条；没有一种方法有的量，就不画。"""
+    from finetuning.drawing import Panel
+
+    return [
+        Panel(column.heading, {row.label: row.values.get(column.quantity, []) for row in rows}, column.show)
+        for column in measured_columns(rows)
+        if column.quantity in quantities
+    ]
+
+
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """每个量一格横条：长度是平均，细线从最小到最大。"""
-    import matplotlib
+    """要紧的几个量，画成横条，存成 SVG。"""
+    from finetuning.drawing import bar_panels, style, to_svg
 
-    matplotlib.use("Agg")  # 不需要显示器
-    import matplotlib.pyplot as plt
-
-    columns = measured_columns(rows)
-    across = 3
-    down = -(-len(columns) // across)
-    figure, grid = plt.subplots(down, across, figsize=(12, down * (0.35 * len(rows) + 1)), layout="constrained")
-    for axes, column in zip(grid.flat, columns, strict=False):
-        measured = [row for row in rows if column.quantity in row.values]
-        values = [row.values[column.quantity] for row in measured]
-        means = [mean(each) for each in values]
-        spread = [
-            [middle - min(each) for middle, each in zip(means, values, strict=True)],
-            [max(each) - middle for middle, each in zip(means, values, strict=True)],
-        ]
-        axes.barh([row.name for row in measured], means, xerr=spread, capsize=3)
-        axes.bar_label(axes.containers[-1], [column.show(middle) for middle in means], padding=6)
-        axes.set_title(column.plot_title, fontsize=10)
-        axes.set_xticks([])  # 数已经写在横条旁边
-        axes.margins(x=0.3)
-        axes.invert_yaxis()  # 与表的次序相同
-    for axes in grid.flat[len(columns) :]:
-        axes.remove()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    with style():
+        path.write_text(to_svg(bar_panels(panels(rows), width=8.6)), encoding="utf-8")
