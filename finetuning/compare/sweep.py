@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
+from finetuning.compare.table import spread
+
 FACTOR = 2  # 相邻的两个学习率差几倍
 _EACH_SIDE = 2
 _MOST = 9
+_QUANTITIES = {"loss": "{:.3f}".format, "exact_match": "{:.1%}".format, "text_loss": "{:.3f}".format}
 
 
 class Trial(NamedTuple):
@@ -75,15 +78,11 @@ def to_markdown(trials: Sequence[Trial], labels: Mapping[str, str]) -> str:
         for rate, losses in by_rate(own, "loss").items():
             at_rate = [trial.measured for trial in own if trial.learning_rate == rate]
             name = f"**{rate:g}**" if rate == best else f"{rate:g}"
-            cells = [_spread(losses, "{:.3f}"), _spread([each["exact_match"] for each in at_rate], "{:.1%}")]
-            cells.append(_spread([each.get("text_loss") for each in at_rate], "{:.3f}"))
+            cells = [
+                spread(values, show)
+                if (values := [one[quantity] for one in at_rate if one.get(quantity) is not None])
+                else ""
+                for quantity, show in _QUANTITIES.items()
+            ]
             lines.append(f"| {labels[method]} | {name} | {len(losses)} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float | None], form: str) -> str:
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return ""
-    low, high = form.format(min(numbers)), form.format(max(numbers))
-    return form.format(mean(numbers)) + (f"（{low}–{high}）" if low != high else "")

@@ -64,11 +64,13 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def _cell(row: Row, column: Column) -> str:
-    if column.quantity not in row.values:
-        return ""
-    values = row.values[column.quantity]
-    low, high = column.show(min(values)), column.show(max(values))
-    return column.show(mean(values)) + (f"（{low}–{high}）" if low != high else "")
+    return spread(row.values[column.quantity], column.show) if column.quantity in row.values else ""
+
+
+def spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """平均；几个种子的结果不同时，括号里是最小和最大。"""
+    low, high = show(min(values)), show(max(values))
+    return show(mean(values)) + (f"（{low}–{high}）" if low != high else "")
 
 
 def panels(rows: Sequence[Row], quantities: Sequence[str] = PLOTTED) -> list["Panel"]:
