@@ -44,6 +44,7 @@ _SETTINGS: dict[Any, Any] = {
         *("PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC"),
         *("Source Han Sans SC", "WenQuanYi Micro Hei", "DejaVu Sans"),
     ],
+    "font.enable_last_resort": True,  # 没有字体的字，量宽度时算略宽于一个字身，所以放得下
     "font.size": 10.5,
     "text.parse_math": False,
     "axes.titlesize": 10.5,
@@ -62,7 +63,7 @@ _SETTINGS: dict[Any, Any] = {
 def style() -> Iterator[None]:
     """在里面画、在里面存的图，用这里的样式。"""
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        # 中文不归 matplotlib 画；它量宽度时没有字体，按每个字略宽于一个字身来算，正好不会挤。
+        # 它找不到中文字体，不要紧：字不归它画。
         warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
         yield
 
