@@ -4,7 +4,6 @@
 脚本（``../train_sft_solution.py``）调用 ``data.load_splits``，一步步用到的文件从上往下是::
 
     my.jsonl 的一行
-       │   sources.py          有几个文件时，各取多少
        │   reading.py          逐行读出，坏行记下哪一行、为什么
        │   conversations.py    各种写法 → [{"role": …, "content": …}, …]
        ▼
@@ -13,7 +12,7 @@
        │   chatml.py           一条消息 → 四段 token
        │   store.py            放在磁盘上，训练时按需要读
        ▼
-    训练、验证、检验三份数据   data.py；没有给检验数据的，由 holdout.py 留出
+    训练、验证、检验三份数据   data.py；有几个来源的，sources.py 定各取多少；没有检验数据的，由 holdout.py 留出
        │   collator.py         几段对话 → 一批张量
        ▼
     优化器的一步               training.py：Trainer，加上看着损失和检查点；

@@ -84,8 +84,8 @@ def test_two_methods_end_to_end_then_reused(workplace):
     (out / "runs/prefix_7/metrics.json").unlink()
     again = compare(workplace, *FLAGS)
     assert again.returncode == 0, again.said
-    assert "full 种子 7（沿用做完的）" in again.said
-    assert "prefix 种子 7（新训练的）" in again.said
+    assert "full 学习率 0.0004 种子 7（沿用做完的）" in again.said
+    assert "prefix 学习率 0.1 种子 7（新训练的）" in again.said
     assert weights.stat().st_mtime_ns == before
     assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]["full"] == methods["full"]
 
@@ -179,7 +179,7 @@ def test_changed_data_is_trained_on_again(workplace, tmp_path):
         write(data, rows)
         result = compare(workplace, *flags)
         assert result.returncode == 0, result.said
-        assert f"full 种子 1（{origin}）" in result.said
+        assert f"full 学习率 0.0004 种子 1（{origin}）" in result.said
         results = json.loads((tmp_path / "cmp" / "comparison.json").read_text(encoding="utf-8"))
         losses.append((results["methods"]["full"]["loss"], results["methods"]["full"]["text_loss"]))
     assert losses[0] == losses[1]
@@ -208,7 +208,7 @@ def test_a_failed_retraining_does_not_lend_its_command_to_the_old_result(workpla
         assert result.returncode == 1
         assert "沿用" not in result.said
     again = compare(workplace, *flags, *more)
-    assert "full 种子 1（沿用做完的）" in again.said
+    assert "full 学习率 0.0004 种子 1（沿用做完的）" in again.said
 
 
 def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
@@ -223,7 +223,7 @@ def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
     for seed in ("1", "2"):
         lora(seed)
         result = compare(workplace, *flags)
-        assert "lora 种子 1（新训练的）" in result.said
+        assert "lora 学习率 0.004 种子 1（新训练的）" in result.said
 
 
 def test_a_training_result_is_not_a_comparison(workplace, tmp_path):

@@ -1,0 +1,86 @@
+"""``compare_methods.py --sweep``：走过的学习率，哪个最好，哪几个换种子再做；从头到尾做一次。"""
+
+import json
+import math
+
+import pytest
+from child_processes import finish_script
+from test_training_run import write
+
+from finetuning.compare.sweep import FACTOR, best_rate, sweep, to_markdown
+
+SEEDS = [1, 2, 3]
+
+
+def valley(best, luck=lambda rate, seed: 0.0):
+    """损失在 ``best`` 最低的“训练”，和走过的（学习率, 种子）。"""
+    tried = []
+
+    def run(method, rate, seed):
+        tried.append((rate, seed))
+        return {"loss": abs(math.log2(rate / best)) + luck(rate, seed), "exact_match": None}
+
+    return run, tried
+
+
+@pytest.mark.parametrize("steps", range(-5, 6))
+def test_the_best_has_a_neighbour_on_either_side_and_every_seed(steps):
+    """最好的离出发点几步远都找得到；它和左右两个，每个种子都做过；别的只做一个种子，没有一次是重复的。"""
+    best = 1e-3 * FACTOR**steps
+    run, tried = valley(best)
+    trials = sweep("lora", 1e-3, SEEDS, run)
+    assert best_rate(trials) == pytest.approx(best)
+    assert len(set(tried)) == len(tried) == len(trials)
+    seeds = {rate: sorted(seed for each, seed in tried if each == rate) for rate, _ in tried}
+    assert len(seeds) >= 5
+    near = [best / FACTOR, best, best * FACTOR]
+    assert [rate for rate, done in sorted(seeds.items()) if done == SEEDS] == pytest.approx(near)
+    assert all(done == [1] for rate, done in seeds.items() if all(rate != pytest.approx(each) for each in near))
+
+
+def test_one_lucky_seed_does_not_decide():
+    """第一个种子碰巧最好的学习率，别的种子不好：看平均。"""
+    run, _ = valley(1e-3, luck=lambda rate, seed: -1.5 if rate == 2e-3 and seed == 1 else 0.0)
+    assert best_rate(sweep("lora", 1e-3, SEEDS, run)) == 1e-3
+
+
+def test_a_loss_that_only_falls_ends():
+    run, tried = valley(1e9)
+    sweep("lora", 1e-3, [1], run)
+    assert len(tried) == 9
+
+
+def test_the_table_says_mean_and_range():
+    run, _ = valley(1e-3, luck=lambda rate, seed: seed / 10)
+    table = to_markdown(sweep("lora", 1e-3, SEEDS, run), {"lora": "LoRA"})
+    assert "| LoRA | **0.001** | 3 | 0.200（0.100–0.300） |" in table
+
+
+def test_from_the_command_line(tmp_path):
+    write(tmp_path / "train.jsonl", range(12))
+    write(tmp_path / "dev.jsonl", range(100, 104))
+    flags = ["--sweep", "--methods", "full", "--seeds", "1", "--max_steps", "2", "--exact_match", "false"]
+    flags += ["--train_file", "train.jsonl", "--model_name_or_path", "base_model", "--output_dir", "out"]
+    result = finish_script("compare_methods", [*flags, "--dev_file", "dev.jsonl"], tmp_path)
+    assert result.returncode == 0, result.said
+    content = json.loads((tmp_path / "out/sweep.json").read_text("utf-8"))
+    losses = {trial["learning_rate"]: trial["measured"]["loss"] for trial in content["trials"]}
+    assert content["best"]["full"] == min(losses, key=losses.get)
+    for rate, loss in losses.items():
+        metrics = json.loads((tmp_path / f"out/runs/full_1_lr{rate:g}/metrics.json").read_text("utf-8"))
+        assert metrics["after"]["loss"] == loss
+    assert f"full={content['best']['full']:g}" in result.said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--sweep", "--test_file", "test.jsonl"], "选学习率不能用检验数据"),
+        (["--sweep", "--train_file", "my.jsonl"], "--dev_file"),
+        (["--dev_file", "dev.jsonl"], "--dev_file 是 --sweep 用的"),
+    ],
+)
+def test_choosing_on_the_wrong_data_is_refused(tmp_path, flags, said):
+    result = finish_script("compare_methods", flags, tmp_path)
+    assert result.returncode == 2
+    assert said in result.said
