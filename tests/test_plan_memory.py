@@ -14,7 +14,7 @@ from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig,
 
 import plan_memory
 from finetuning.errors import UserError
-from finetuning.plan.memory import GIB, METHODS, MemoryPlan, load_config, plan
+from finetuning.plan.memory import CARDS_GB, GIB, METHODS, MemoryPlan, load_config, plan
 from finetuning.shortcuts import Shortcuts
 
 ROOT = Path(__file__).parents[1]
@@ -121,15 +121,21 @@ def test_the_peak_can_be_the_moment_of_loading():
     assert result.activations == result.logits == result.gradients == 0
 
 
-def test_the_cards_leave_a_reserve():
-    def cards(total):
-        nothing = Shortcuts(False, None, 1, False, False, False)
-        return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0, nothing).cards
+def weighing(total):
+    return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0, Shortcuts(False, None, 1, False, False, False))
 
-    assert cards(0) == [8, 12, 16, 24, 48, 80]
-    assert cards(21 * GIB)[0] == 48  # 23.1 + 1 > 24
-    assert cards(20 * GIB)[0] == 24
-    assert cards(80 * GIB) == []
+
+def test_the_cards_leave_a_reserve():
+    assert weighing(0).cards == [8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180]
+    assert weighing(21 * GIB).cards[0] == 32  # 23.1 + 1 > 24
+    assert weighing(20 * GIB).cards[0] == 24
+    assert weighing(180 * GIB).cards == []
+
+
+def test_when_no_card_is_enough_the_largest_is_named():
+    assert weighing(20 * GIB).smallest_card == "24 GB"
+    assert weighing(165 * GIB).smallest_card == "180 GB 也不够"  # 181.5 + 1 > 180
+    assert plan_memory.cells("full", weighing(165 * GIB))[-1] == "180 GB 也不够"
 
 
 def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
@@ -176,8 +182,10 @@ def test_the_table_and_the_json(tmp_path):
     full, qlora = (line.split() for line in table.stdout.splitlines() if line.startswith(("full", "qlora")))
     assert full[2] == "100.00%"
     assert full[-2:] == qlora[-2:] == ["8", "GB"]
+    assert "、".join(map(str, CARDS_GB)) in table.stdout
 
     output = json.loads(run(*common, "--json").stdout)
+    assert output["listed_cards_gb"] == list(CARDS_GB)
     config = load_config(str(tmp_path / "config.json"))
     for method in ("full", "qlora"):
         expected = plan(config, method, max_length=32)

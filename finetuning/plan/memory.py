@@ -47,7 +47,7 @@ from finetuning.shortcuts.loss import chunk_size, chunked_causal_lm_loss
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
-CARDS_GB = (8, 12, 16, 24, 48, 80)
+CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180)  # 94 也代表 96 的，180 也代表 192 的
 GIB = 2**30
 
 _ADAMW_BYTES = 8  # 每个要训练的参数：动量和二阶动量，各一个 fp32
@@ -91,6 +91,11 @@ class MemoryPlan:
         留出 1 GiB 给 CUDA 环境（context）、矩阵库的工作区和桌面，再留一成给显存碎片；这两个数是经验，不是算出来的。
         """
         return [card for card in CARDS_GB if 1.1 * self.total + GIB <= card * GIB]
+
+    @property
+    def smallest_card(self) -> str:
+        """最小的、装得下的显卡；:data:`CARDS_GB` 里的都装不下时，说最大的也不够。"""
+        return f"{min(self.cards)} GB" if self.cards else f"{max(CARDS_GB)} GB 也不够"
 
 
 def load_config(name_or_path: str) -> PretrainedConfig:
