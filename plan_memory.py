@@ -143,7 +143,7 @@ def assumption(shortcuts: "Shortcuts") -> str:
     if shortcuts.micro_batches > 1:
         sentence += f"，分给 {shortcuts.micro_batches} 个线程"
     if shortcuts.frozen_in_bf16:
-        sentence += "，冻结的权重训练时存成 bf16"
+        sentence += "，冻结的权重存成 bf16"
     return sentence + "。"
 
 
