@@ -18,8 +18,9 @@ from test_training_run import write
 from toy_models import toy_model, toy_tokenizer
 from transformers import AutoModelForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-from finetuning import device, evaluate
+from finetuning import device, evaluate, model_checks
 from finetuning.adapter import add_adapter, new_adapter
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.bf16_base import bf16_linears, can_stay_bf16
 from finetuning.merging import merge
 from finetuning.model import load_model
@@ -205,6 +206,15 @@ def test_a_norm_in_fp32_does_not_matter(workplace, tmp_path):
     assert torch.equal(model.model.norm.weight, weights["model.norm.weight"])
 
 
+def test_the_weights_of_a_hub_model_are_looked_at_too(workplace, monkeypatch):
+    """下载的地方换成本地的目录。"""
+    monkeypatch.setattr(model_checks, "snapshot_download", lambda name, allow_patterns: str(workplace / name))
+    monkeypatch.chdir(workplace.parent)
+    assert model_checks.matrices_are_bf16("llama")
+    toy_model().save_pretrained(workplace / "in_fp32")
+    assert not model_checks.matrices_are_bf16("in_fp32")
+
+
 def test_nothing_else_built_afterwards_is_bf16(workplace):
     load_model(str(workplace / "llama"), keep_bf16=True)
     with torch.device("meta"):
@@ -237,6 +247,12 @@ PLAIN = LoraConfig(task_type="CAUSAL_LM")
 )
 def test_when_the_base_stays_bf16(adapter, training, evaluation, sharded, expected):
     assert can_stay_bf16(adapter, training, evaluation, sharded) == expected
+
+
+def test_sharded_by_the_launcher(tmp_path, monkeypatch):
+    assert not SFTArguments(output_dir=str(tmp_path), use_cpu=True).sharded
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert SFTArguments(output_dir=str(tmp_path), use_cpu=True).sharded
 
 
 def test_rows_of_the_output_layer_that_are_trained_are_fp32(workplace, tmp_path):
