@@ -13,10 +13,11 @@ from child_processes import run_script
 from dying_processes import die_in
 from peft import IA3Config, LoraConfig, PrefixTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from test_model_checks import UNUSUAL
 from test_nothing_lost import LORA, assert_same_weights, flags, log_of, weights_of
 from test_training_run import write
 from toy_models import toy_model, toy_tokenizer
-from transformers import AutoModelForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers import AutoModelForCausalLM
 
 from finetuning import device, evaluate, model_checks
 from finetuning.adapter import add_adapter, new_adapter
@@ -33,20 +34,16 @@ BASES = {"qwen3": ("qwen3", True), "llama": ("llama", True), "gemma3": ("gemma3"
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """几个 bf16 的小模型：嵌入共用的（qwen3、gemma3）、不共用的（llama）、没有对话标记的。"""
+    """几个 bf16 的小模型：嵌入共用的（qwen3、gemma3）、不共用的（llama）、没有对话标记的，和少见的几种。"""
     path = tmp_path_factory.mktemp("work")
     for name, (family, chatml) in BASES.items():
         tokenizer = toy_tokenizer(chatml)
         toy_model(family, vocab_size=len(tokenizer)).to(BF16).save_pretrained(path / name)
         tokenizer.save_pretrained(path / name)
-    tokenizer = toy_tokenizer()
-    torch.manual_seed(0)
-    experts = Qwen3MoeConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, moe_intermediate_size=16, num_experts=4, num_experts_per_tok=2,
-    )  # fmt: skip
-    Qwen3MoeForCausalLM(experts).to(BF16).save_pretrained(path / "experts")
-    tokenizer.save_pretrained(path / "experts")
+    for name, build in UNUSUAL.items():
+        torch.manual_seed(0)
+        build().to(BF16).save_pretrained(path / name)
+        toy_tokenizer().save_pretrained(path / name)
     write(path / "train.jsonl", range(60))
     write(path / "test.jsonl", range(100, 104))
     return path
@@ -107,6 +104,7 @@ CASES = {
     "new_markers": ["--model_name_or_path", "no_chatml", "--merge_and_save"],
     "output_layer": ["--model_name_or_path", "llama", "--target_modules", "all-linear", "lm_head", "--use_rslora"],
     "experts": ["--model_name_or_path", "experts", "--target_modules", "q_proj", "v_proj"],
+    "vision": ["--model_name_or_path", "vision"],
     "prefix": ["--model_name_or_path", "llama", "--method", "prefix"],
 }
 
