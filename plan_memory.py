@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 METHODS = ("full", "lora", "dora", "qlora", "prefix")
 COLUMNS = ("方法", "训练的参数", "占比", "权重", "优化器", "梯度", "bf16 副本", "激活", "logits", "峰值", "显卡")
-WIDTHS = (6, 14, 7, 9, 9, 9, 9, 9, 9, 9, 8)
+WIDTHS = (6, 14, 7, 9, 9, 9, 9, 9, 9, 9, 13)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -82,7 +82,7 @@ def main() -> None:
     arguments = parse_arguments()
 
     # 放在解析参数之后：导入这些库要好几秒。
-    from finetuning.plan.memory import load_config, plan
+    from finetuning.plan.memory import CARDS_GB, load_config, plan
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
@@ -107,7 +107,8 @@ def main() -> None:
             else asdict(result) | {"total": result.total, "cards_gb": result.cards}
             for method in arguments.method
         }
-        print(json.dumps({"model": arguments.model, **options, "methods": described}, ensure_ascii=False, indent=2))
+        answer = {"model": arguments.model, **options, "listed_cards_gb": CARDS_GB, "methods": described}
+        print(json.dumps(answer, ensure_ascii=False, indent=2))
         return
 
     print(f"{arguments.model}：一步 {arguments.batch_size} 段对话，每段 {arguments.max_length} 个 token\n")
@@ -129,7 +130,8 @@ def main() -> None:
     for sentence, methods in assumed.items():
         print(f"假设（{'、'.join(methods)}）：{sentence}")
     if arguments.device == "cuda":
-        print("显卡：从多大的起装得下（8、12、16、24、48、80 GB）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
+        listed = "、".join(map(str, CARDS_GB))
+        print(f"显卡：从多大的起装得下（只看 {listed} GB 的）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
 
 
 def assumption(shortcuts: "Shortcuts") -> str:
@@ -141,7 +143,7 @@ def assumption(shortcuts: "Shortcuts") -> str:
     if shortcuts.micro_batches > 1:
         sentence += f"，分给 {shortcuts.micro_batches} 个线程"
     if shortcuts.frozen_in_bf16:
-        sentence += "，冻结的权重训练时存成 bf16"
+        sentence += "，冻结的权重存成 bf16"
     return sentence + "。"
 
 
@@ -160,7 +162,7 @@ def cells(method: str, result: "MemoryPlan") -> tuple[str, ...]:
         f"{result.trainable_parameters:,}",
         f"{result.trainable_parameters / result.total_parameters:.2%}",
         *(readable(part) for part in (*parts, result.total)),
-        f"{min(result.cards)} GB" if result.cards else "都不够",
+        result.smallest_card,
     )
 
 

@@ -190,7 +190,17 @@ def main() -> None:
     from transformers import BitsAndBytesConfig, set_seed
 
     from finetuning.data import load_splits
-    from finetuning.adapter import add_adapter, embedding_rows, is_adapter, load_base_of, load_for_chat, new_adapter
+    from finetuning.adapter import (
+        add_adapter,
+        embedding_rows,
+        is_adapter,
+        load_base_of,
+        load_for_chat,
+        new_adapter,
+        read_adapter_config,
+    )
+    from finetuning.bf16_base import can_stay_bf16
+    from finetuning.device import evaluation_dtype
     from finetuning.merging import merge_to, save_merged
     from finetuning.model import load_model, max_positions
     from finetuning.model_checks import refuse_quantized
@@ -211,17 +221,21 @@ def main() -> None:
         # --------------------------------------------------------------------------------------------------------------
         # 基座模型、分词器、数据；接着训练一个适配器时，基座就是它的基座，先合并的就是合并出来的
 
-        options: dict[str, Any] = {}
-        if method == "qlora":
+        options: dict[str, Any]
+        if method != "qlora":
+            config = read_adapter_config(start) if continues else adapter_config(adapter_args, None)
+            evaluation = evaluation_dtype(args.device.type)
+            options = {"keep_bf16": can_stay_bf16(config, args.autocast, evaluation, args.sharded)}
+        else:
             # 每个线性层的权重存成 4 bit 的 NF4：16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再
             # 量化一次。计算时一层一层地还原，所以省的是存放权重的内存，不是时间。
-            options["device_map"] = {"": args.device}
-            options["quantization_config"] = BitsAndBytesConfig(
+            four_bit = BitsAndBytesConfig(
                 load_in_4bit=True,
                 bnb_4bit_quant_type="nf4",
                 bnb_4bit_use_double_quant=True,
                 bnb_4bit_compute_dtype=args.autocast or torch.float32,
             )
+            options = {"device_map": {"": args.device}, "quantization_config": four_bit}
         base = start
         if adapter_args.merge_first:
             base = output.own_base(partial(merge_to, start, save_dtype=model_args.save_dtype))

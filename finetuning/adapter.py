@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from finetuning.bf16_base import autocast_of, shown_as_fp32
 from finetuning.errors import UserError
-from finetuning.model import LoadedModel, load_model
+from finetuning.model import LoadedModel, embeddings_in_fp32, load_model
 from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
@@ -97,7 +98,9 @@ def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = Fals
     """
     base_name = str(base.name_or_path)
     config = read_adapter_config(name_or_path)
-    with explained(name_or_path):
+    if getattr(config, "trainable_token_indices", None):
+        embeddings_in_fp32(base)
+    with explained(name_or_path), shown_as_fp32(base):
         if trainable and config.is_prompt_learning:  # PEFT 读进来的前缀不让训练：新建一个，再把数抄进去
             config.inference_mode = False
             model = cast(PeftModel, get_peft_model(base, config))
@@ -153,7 +156,8 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
         wanted = config.target_modules or ALL_LINEAR
         config.target_modules = resolve(model, [wanted] if isinstance(wanted, str) else sorted(wanted))
     try:
-        adapted = cast(PeftModel, get_peft_model(model, config))
+        with shown_as_fp32(model):
+            adapted = cast(PeftModel, get_peft_model(model, config))
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         if "trainable_token_indices" in reason:
@@ -181,7 +185,8 @@ def _try_prefix(model: PeftModel) -> None:
     prefix = [parameter for parameter in model.parameters() if parameter.requires_grad]
     advice = "请用 --method lora，或换一个基座"
     try:
-        loss = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=tokens).loss
+        with autocast_of(base):
+            loss = model(input_ids=tokens, attention_mask=torch.ones_like(tokens), labels=tokens).loss
         gradients = torch.autograd.grad(loss, prefix, allow_unused=True)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -42,6 +42,11 @@ def fastest_dtype(use_cpu: bool) -> torch.dtype | None:
     return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else None
 
 
+def evaluation_dtype(device: str) -> torch.dtype | None:
+    """检验用哪种自动混合精度：显卡支持 bf16 就用它加快；None 是不用，照权重的精度（fp32）。"""
+    return torch.bfloat16 if device == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16 else None
+
+
 def avoid_cudnn_attention() -> None:
     """注意力不用 cuDNN 的算子，用 FlashAttention 或 torch 自带的。
 

@@ -17,7 +17,7 @@ from finetuning.chatml import ChatML
 from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from finetuning.data import TokenizedDataset
-from finetuning.device import fastest_dtype
+from finetuning.device import evaluation_dtype
 from finetuning.model import max_positions
 from finetuning.terminal import is_main_process, progress_delay
 
@@ -57,12 +57,8 @@ def _without_settings(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _precision(model: PreTrainedModel, autocast: torch.dtype | None = None) -> torch.autocast:
-    """自动混合精度；没有指定时，显卡支持 bf16 就用它加快，其余的用保存下来的精度（fp32）。
-
-    这是每个线程各自的设置，关掉梯度也是。
-    """
-    if autocast is None and model.device.type == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16:
-        autocast = torch.bfloat16
+    """自动混合精度；没有指定时是检验自己的。这是每个线程各自的设置，关掉梯度也是。"""
+    autocast = autocast or evaluation_dtype(model.device.type)
     return torch.autocast(model.device.type, autocast, enabled=autocast is not None)
 
 

@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.adapter import base_of, has_prefix, load_for_chat
+from finetuning.bf16_base import bf16_linears
 from finetuning.errors import MERGING, UserError
 from finetuning.model import cast_parameters, fits_in
 from finetuning.model_checks import refuse_quantized, saved_dtype
@@ -56,11 +57,15 @@ def save_merged(model: Any, tokenizer: PreTrainedTokenizerBase, directory: Path,
 def merge(model: PeftModel) -> PreTrainedModel:
     """把适配器合并进基座：W + (alpha / r)·BA 就是一个普通的矩阵。合并前后在几个 token 上核对，算出的要相同。
 
+    bf16 的 W 先换成 fp32 再加，改动才不会被舍入掉；显卡上多半放不下 fp32 的，所以先移到 CPU。
+
     Raises:
         UserError: 合并不了，或合并出来的是另一个模型。
     """
     base = base_of(cast(PreTrainedModel, model))
     vocabulary = base.config.get_text_config().vocab_size
+    if bf16_linears(base):
+        cast_parameters(model.cpu(), torch.float32)
     tokens = torch.randint(vocabulary, (1, _CHECKED_TOKENS), generator=torch.Generator().manual_seed(0))
     tokens = tokens.to(base.device)
     if has_prefix(cast(PreTrainedModel, model)):

@@ -3,6 +3,7 @@
 只读 safetensors，从不执行模型仓库里的代码（``trust_remote_code``）。
 """
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -15,10 +16,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from finetuning.bf16_base import linears_in_bf16
 from finetuning.chatml import CHATML_TOKENS, chat_template_for
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
-from finetuning.model_checks import check_tokenizer, check_weights, explained, read_config
+from finetuning.model_checks import check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
 from finetuning.terminal import say, stage
 
 # 只在采样（do_sample）时起作用的设置。
@@ -33,12 +35,13 @@ class LoadedModel(NamedTuple):
     new_token_ids: list[int]
 
 
-def load_model(name_or_path: str, **options: Any) -> LoadedModel:
+def load_model(name_or_path: str, keep_bf16: bool = False, **options: Any) -> LoadedModel:
     """读入一个模型（目录，或 hub 上的名字），备好 ChatML。
 
     权重读成 fp32。检查点多是 bf16 的，但用 bf16 的权重训练，很小的更新会被舍入掉；省时间靠的是训练时的自动混合精度。
 
     Args:
+        keep_bf16: 检查点是 bf16 的，线性层就照样读成 bf16；它们不训练，见 :mod:`finetuning.bf16_base`。
         options: 原样交给 ``from_pretrained`` 的其他选项，如 QLoRA 的 ``quantization_config``。
 
     Raises:
@@ -46,17 +49,18 @@ def load_model(name_or_path: str, **options: Any) -> LoadedModel:
     """
     avoid_cudnn_attention()
     with stage(f"{LOADING} {name_or_path}"), explained(name_or_path):
-        read_config(name_or_path)
+        config = read_config(name_or_path)
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            name_or_path,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # 形状不同的，由 check_weights 来说
-            **options,
-        )
+        with linears_in_bf16(config) if keep_bf16 and matrices_are_bf16(name_or_path) else nullcontext():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name_or_path,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # 形状不同的，由 check_weights 来说
+                **options,
+            )
     model, loading_info = loaded
     check_weights(name_or_path, loading_info)
     check_tokenizer(name_or_path, model, tokenizer)
@@ -73,6 +77,12 @@ def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for parameter in model.parameters():
         if parameter.is_floating_point():
             parameter.data = parameter.data.to(dtype)
+
+
+def embeddings_in_fp32(model: PreTrainedModel) -> None:
+    """输入、输出的嵌入换成 fp32 的：要改其中的几行。"""
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        cast_parameters(layer, torch.float32)
 
 
 def fits_in(model: torch.nn.Module, dtype: torch.dtype) -> bool:
@@ -155,6 +165,7 @@ def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
     new_tokens = [token for token in CHATML_TOKENS if token not in vocabulary]
     new_token_ids = [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in new_tokens]
     if new_token_ids:
+        embeddings_in_fp32(model)
         embeddings: Any = model.get_input_embeddings()
         if len(tokenizer) > embeddings.weight.shape[0]:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -134,12 +135,27 @@ def saved_dtype(name_or_path: str, wanted: str) -> torch.dtype | None:
     return cast(torch.dtype | None, config.dtype or config.get_text_config().dtype)
 
 
-def _stored_dtype(directory: Path) -> torch.dtype | None:
-    """本地的权重大多存成哪种类型，只读文件头；config.json 里写的不一定对。hub 上的是 None。"""
-    stored: Counter[str] = Counter()
+def matrices_are_bf16(name_or_path: str) -> bool:
+    """权重里的矩阵全都存成 bf16；hub 上的模型，先下载好权重。"""
+    directory = Path(name_or_path)
+    if not directory.is_dir():
+        directory = Path(snapshot_download(name_or_path, allow_patterns=["model*.safetensors*"]))
+    matrices = [dtype for dtype, dimensions in _stored_tensors(directory) if dimensions > 1]
+    return bool(matrices) and set(matrices) == {"BF16"}
+
+
+def _stored_tensors(directory: Path) -> Iterator[tuple[str, int]]:
+    """本地的权重里每个张量的类型和维数，只读文件头；config.json 里写的不一定对。"""
     for path in directory.glob("model*.safetensors"):
         with safe_open(path, framework="pt") as file:
-            stored.update(file.get_slice(name).get_dtype() for name in file.keys())  # noqa: SIM118  不是字典
+            for name in file.keys():  # noqa: SIM118  不是字典
+                tensor = file.get_slice(name)
+                yield tensor.get_dtype(), len(tensor.get_shape())
+
+
+def _stored_dtype(directory: Path) -> torch.dtype | None:
+    """本地的权重大多存成哪种类型；hub 上的是 None。"""
+    stored = Counter(dtype for dtype, _ in _stored_tensors(directory))
     names = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
     return names.get(stored.most_common(1)[0][0]) if stored else None
 

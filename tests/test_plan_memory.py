@@ -14,7 +14,7 @@ from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig,
 
 import plan_memory
 from finetuning.errors import UserError
-from finetuning.plan.memory import GIB, METHODS, MemoryPlan, load_config, plan
+from finetuning.plan.memory import CARDS_GB, GIB, METHODS, MemoryPlan, load_config, plan
 from finetuning.shortcuts import Shortcuts
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +27,14 @@ QWEN3_06B = {
     "num_key_value_heads": 8,
     "head_dim": 128,
     "tie_word_embeddings": True,
+}
+QWEN3_8B = QWEN3_06B | {
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "tie_word_embeddings": False,
+    "dtype": "bfloat16",
 }
 
 
@@ -114,22 +122,45 @@ def test_two_micro_batches_are_two_of_everything_but_the_weights(set_cores):
 
 
 def test_the_peak_can_be_the_moment_of_loading():
-    """bf16 的检查点先以 fp32 读入；训练时只占一半，激活又很少，峰值就是读入的那一刻。"""
+    """CPU 上，bf16 的检查点先以 fp32 读入；训练时只占一半，激活又很少，峰值就是读入的那一刻。"""
     config = Qwen3Config(**QWEN3_06B | {"num_hidden_layers": 8, "vocab_size": 400, "dtype": "bfloat16"})
     result = small(config, "lora", batch_size=1, max_length=8, gradient_checkpointing=True)
     assert result.total == result.weights >= 4 * result.total_parameters
     assert result.activations == result.logits == result.gradients == 0
 
 
-def test_the_cards_leave_a_reserve():
-    def cards(total):
-        nothing = Shortcuts(False, None, 1, False, False, False)
-        return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0, nothing).cards
+def weighing(total):
+    return MemoryPlan(1, 1, total, 0, 0, 0, 0, 0, Shortcuts(False, None, 1, False, False, False))
 
-    assert cards(0) == [8, 12, 16, 24, 48, 80]
-    assert cards(21 * GIB)[0] == 48  # 23.1 + 1 > 24
-    assert cards(20 * GIB)[0] == 24
-    assert cards(80 * GIB) == []
+
+def test_the_cards_leave_a_reserve():
+    assert weighing(0).cards == [8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180]
+    assert weighing(21 * GIB).cards[0] == 32  # 23.1 + 1 > 24
+    assert weighing(20 * GIB).cards[0] == 24
+    assert weighing(180 * GIB).cards == []
+
+
+def test_when_no_card_is_enough_the_largest_is_named():
+    assert weighing(20 * GIB).smallest_card == "24 GB"
+    assert weighing(165 * GIB).smallest_card == "180 GB 也不够"  # 181.5 + 1 > 180
+    assert plan_memory.cells("full", weighing(165 * GIB))[-1] == "180 GB 也不够"
+
+
+@pytest.mark.parametrize(("checkpointing", "total", "card"), [(False, 21.1, 32), (True, 17.4, 24)])
+def test_lora_of_an_8b_model(checkpointing, total, card):
+    """Qwen3-8B 的形状，bf16 的检查点：读入的那一刻不是峰值；DoRA 要 fp32 的权重，照旧。"""
+    config = Qwen3Config(**QWEN3_8B)
+    options = {"batch_size": 1, "max_length": 512, "gradient_checkpointing": checkpointing}
+    result = plan(config, "lora", **options)
+    assert result.total == pytest.approx(total * GIB, rel=0.01)
+    assert result.total > result.weights
+    assert result.cards[0] == card
+    # 嵌入和适配器每个参数 4 字节，其余 2 字节；归一化层很小
+    in_fp32 = 151936 * 4096 + result.trainable_parameters
+    assert result.weights == pytest.approx(4 * in_fp32 + 2 * (result.total_parameters - in_fp32), rel=1e-3)
+    assert plan(config, "dora", **options).weights > 4 * result.total_parameters * 0.99
+    fp32_checkpoint = plan(Qwen3Config(**QWEN3_8B | {"dtype": "float32"}), "lora", **options)
+    assert fp32_checkpoint.weights == pytest.approx(4 * result.total_parameters, rel=1e-3)
 
 
 def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
@@ -176,8 +207,10 @@ def test_the_table_and_the_json(tmp_path):
     full, qlora = (line.split() for line in table.stdout.splitlines() if line.startswith(("full", "qlora")))
     assert full[2] == "100.00%"
     assert full[-2:] == qlora[-2:] == ["8", "GB"]
+    assert "、".join(map(str, CARDS_GB)) in table.stdout
 
     output = json.loads(run(*common, "--json").stdout)
+    assert output["listed_cards_gb"] == list(CARDS_GB)
     config = load_config(str(tmp_path / "config.json"))
     for method in ("full", "qlora"):
         expected = plan(config, method, max_length=32)

@@ -75,6 +75,11 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         """自动混合精度用的类型；None 是不用。"""
         return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
 
+    @property
+    def sharded(self) -> bool:
+        """启动器（accelerate launch）要把权重切分在几张卡上（FSDP、DeepSpeed）。"""
+        return self.deepspeed_plugin is not None or os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
     def get_warmup_steps(self, num_training_steps: int) -> int:
         """预热（warm-up）多少步：不到 20 步的训练不预热。
 

@@ -9,9 +9,9 @@
 
 - 权重是 fp32，每个参数 4 字节；全参数微调时梯度也是。AdamW 为每个要训练的参数存两个 fp32（动量和二阶动量），8 字节。
 - autocast 为每个矩阵另做一份 bf16 的副本，每个参数 2 字节，前向传播时做好，到反向传播用完才放掉。
-- LoRA 冻结的矩阵，梯度也要穿过它们才能到前面的层，也要 bf16 的一份；检查点若是 bf16 的，训练期间就只存这一份
-  （见 finetuning.shortcuts.frozen），每个参数一共 2 字节。训练开始以前，整个模型是以 fp32 读入的；
-  那一刻若更多，峰值就是那一刻。
+- LoRA 冻结的矩阵，梯度也要穿过它们才能到前面的层，也要 bf16 的一份；检查点若是 bf16 的，就只存这一份，每个参数 2 字节：
+  显卡上从读入起就是（见 finetuning.bf16_base）；CPU 上只在训练期间（见 finetuning.shortcuts.frozen），整个模型先以 fp32
+  读入，那一刻若更多，峰值就是那一刻。DoRA 不能这样，QLoRA 留下的输出层也先读成 fp32。
 - 每一层留下的激活（activation）：线性层留 bf16 的输入；RMSNorm 在 fp32 里算，留 fp32 的；SwiGLU 留三个中间维那么宽的；
   注意力用 SDPA，只留 q、k、v、输出和每行一个数，不留 长度×长度 的分数矩阵。
   开了梯度检查点（gradient checkpointing），每层就只留输入。
@@ -33,6 +33,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from finetuning.adapter import base_of, new_adapter
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
+from finetuning.bf16_base import can_stay_bf16
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.errors import UserError
 from finetuning.model import freeze_other_modalities
@@ -47,7 +48,7 @@ from finetuning.shortcuts.loss import chunk_size, chunked_causal_lm_loss
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
 METHODS: tuple[Method, ...] = get_args(Method)
-CARDS_GB = (8, 12, 16, 24, 48, 80)
+CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 94, 141, 180)  # 94 也代表 96 的，180 也代表 192 的
 GIB = 2**30
 
 _ADAMW_BYTES = 8  # 每个要训练的参数：动量和二阶动量，各一个 fp32
@@ -91,6 +92,11 @@ class MemoryPlan:
         留出 1 GiB 给 CUDA 环境（context）、矩阵库的工作区和桌面，再留一成给显存碎片；这两个数是经验，不是算出来的。
         """
         return [card for card in CARDS_GB if 1.1 * self.total + GIB <= card * GIB]
+
+    @property
+    def smallest_card(self) -> str:
+        """最小的、装得下的显卡；:data:`CARDS_GB` 里的都装不下时，说最大的也不够。"""
+        return f"{min(self.cards)} GB" if self.cards else f"{max(CARDS_GB)} GB 也不够"
 
 
 def load_config(name_or_path: str) -> PretrainedConfig:
@@ -145,8 +151,9 @@ def plan(
         batch_size, max_length: 一步几段对话，每段多少个 token；按每段都有这么长来算，这是最坏的情况。
         supervised_share: 要学的（算 logits 的）位置占多少；1 是最坏的情况。填充的批次总是算全部位置。
         target_modules: 给哪些层加 LoRA；None 是所有线性层。
-        device: 在哪里训练。CPU 上短对话的注意力用 fp32 算（见 :mod:`finetuning.shortcuts.attention`），多用一些；
-            共用的嵌入矩阵少一份梯度（见 :mod:`finetuning.shortcuts.embedding`）。
+        device: 在哪里训练。显卡当作支持 bf16 的。CPU 上短对话的注意力用 fp32 算（见
+            :mod:`finetuning.shortcuts.attention`），多用一些；共用的嵌入矩阵少一份梯度（见
+            :mod:`finetuning.shortcuts.embedding`）。
 
     Raises:
         UserError: 这个配置不是因果语言模型，没有 ``target_modules`` 里的层，这种方法用不了，或几个选项不能一起用。
@@ -157,11 +164,16 @@ def plan(
     model: Any = _build_base(config)
     freeze_other_modalities(model)
     total = sum(parameter.numel() for parameter in model.parameters())
+    stays_bf16 = False
     if method == "qlora":
         quantize(model, autocast or torch.float32)
     if method != "full":
         base_parameters = sum(parameter.numel() for parameter in model.parameters())
-        model = new_adapter(model, _adapter_config(method, lora_r, target_modules, num_virtual_tokens))
+        adapter = _adapter_config(method, lora_r, target_modules, num_virtual_tokens)
+        stays_bf16 = method != "qlora" and can_stay_bf16(
+            adapter, autocast, torch.bfloat16 if device == "cuda" else None
+        )
+        model = new_adapter(model, adapter)
         total += sum(parameter.numel() for parameter in model.parameters()) - base_parameters
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     loading = storage_bytes(model)
@@ -171,6 +183,8 @@ def plan(
     if chosen.frozen_in_bf16:
         for linear in frozen_linears(model):
             linear.weight.data = linear.weight.data.to(torch.bfloat16)
+        if stays_bf16:
+            loading = storage_bytes(model)
     if chosen.chunked_loss:
         base_of(model).loss_function = partial(chunked_causal_lm_loss, chunk=chunk_size(device))
     if chosen.packed and device == "cpu":
@@ -219,7 +233,7 @@ def _build_base(config: PretrainedConfig) -> PreTrainedModel:
     config.get_text_config().pad_token_id = None  # 有的模型要看输入里有没有它，而这里的张量没有值
     try:
         with torch.device("meta"):
-            # 训练时权重总是 fp32，不管检查点里是什么（见 finetuning.model）。
+            # 不管检查点里是什么，先都当作 fp32；哪些是 bf16 的，后面再换。
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except ValueError as error:
         raise UserError(f"{config.model_type} 不是因果语言模型（causal LM），不能这样微调。") from error

@@ -1,4 +1,4 @@
-"""训练适配器时，冻结的线性层的权重用 bf16 存放。"""
+"""训练适配器时，冻结的线性层的权重用 bf16 存放；从读入起就是 bf16 的（:mod:`finetuning.bf16_base`）不必换。"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -47,8 +47,10 @@ def frozen_in_bf16(model: PreTrainedModel) -> Iterator[None]:
 
 
 def lossless_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
-    """权重可以换成 bf16 而不改变结果的线性层。"""
-    return [module for module in frozen_linears(model) if _fits_bf16(module.weight)]
+    """权重可以从 fp32 换成 bf16 而不改变结果的线性层。"""
+    return [
+        module for module in frozen_linears(model) if module.weight.dtype == torch.float32 and _fits_bf16(module.weight)
+    ]
 
 
 def frozen_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
@@ -62,7 +64,7 @@ def frozen_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
         for module in modules
         if isinstance(module, torch.nn.Linear)
         and module.weight is not embeddings
-        and module.weight.dtype == torch.float32
+        and module.weight.dtype in (torch.float32, torch.bfloat16)
         and not module.weight.requires_grad
     ]
 

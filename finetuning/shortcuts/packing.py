@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 from finetuning.adapter import base_of, has_prefix
+from finetuning.bf16_base import autocast_of, bf16_linears
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.shortcuts.attention import PER_DOCUMENT
 from finetuning.shortcuts.frozen import frozen_in_bf16
@@ -45,7 +46,7 @@ def enable_packing(
     """让模型改用逐段的注意力和省内存的损失；不行就保持原样。
 
     试的办法：同样的两段对话，免填充的一行与填充的批次必须给出同样的 logits 和损失，用 fp32 和训练用的精度各算一次
-    （显卡上两者用的注意力的算子不同）；再走一遍反向传播。
+    （显卡上两者用的注意力的算子不同）；再走一遍反向传播。线性层从读入起就是 bf16 的，检验也用 bf16，只算一次。
 
     Args:
         model: 基座模型，或套了 PEFT 适配器的模型。
@@ -87,14 +88,14 @@ def _try_packing(
         {name: value.to(device) if torch.is_tensor(value) else value for name, value in collator(examples).items()}
         for collator in (PackedCollator(), PaddedCollator(0))
     )
-    with torch.no_grad():
+    with torch.no_grad(), autocast_of(base):
         padded = model(**padded_batch)
     base.set_attn_implementation(PER_DOCUMENT)
     expected = padded.logits[:, :-1][padded_batch["labels"][:, 1:] != IGNORE_INDEX]
     # fp32 的 CPU 只有舍入误差；TF32、半精度或量化的权重粗得多，但看见别的段时的差别比这大。
     exact = device.type == "cpu" and base.dtype == torch.float32 and not getattr(base, "is_quantized", False)
     scale = expected.abs().max().item()
-    for dtype in dict.fromkeys((None, autocast)):
+    for dtype in [autocast] if bf16_linears(base) else dict.fromkeys((None, autocast)):
         tolerance = (1e-4 if exact and dtype is None else 5e-2) * scale
         precision = torch.autocast(device.type, dtype, enabled=dtype is not None)
         with frozen_in_bf16(model) if dtype is not None and hold_frozen else nullcontext():
