@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
 from finetuning import threads
 from finetuning.adapter import base_of, has_prefix
@@ -23,6 +23,7 @@ from finetuning.terminal import is_main_process, progress_delay
 
 _BATCH_SIZE = 64
 _MOST_TOKENS = 2**15  # 一批最多多少个 token：64 段，每段 512 个
+_MOST_CACHE = 2**31  # 生成时，一批的 KV 缓存最多多少字节（按 fp32 算）：8B 的模型在 24 GB 的显卡上也有地方放
 _MOST_LOGITS = 2**27  # 一次最多算多少个 logits：fp32 是 512 MB
 
 
@@ -162,7 +163,8 @@ def generate_answers(
         _without_settings(base_of(model)),
         _progress(sum(max_new_tokens), "写回答", "token") as bar,
     ):
-        batches = _batches(lengths, max_new_tokens, _MOST_TOKENS, parallel, max_positions(model))
+        most = min(_MOST_TOKENS, _MOST_CACHE // _cache_bytes(base_of(model).config.get_text_config()))
+        batches = _batches(lengths, max_new_tokens, most, parallel, max_positions(model))
         list(threads.each(write, batches, parallel, interrupted))
     return answers
 
@@ -188,6 +190,16 @@ def checked_answers(
 def exact_match(answers: Sequence[Answer]) -> float:
     """核对过的回答里，答对的比例，0 到 1。"""
     return sum(bool(answer.right) for answer in answers) / len(answers)
+
+
+def _cache_bytes(config: PretrainedConfig) -> int:
+    """KV 缓存里一个 token 最多占多少字节（fp32）；配置里没有写头数的（状态空间模型），当作没有缓存。"""
+    all_heads = getattr(config, "num_attention_heads", None)
+    if not isinstance(all_heads, int):
+        return 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    return 2 * 4 * config.num_hidden_layers * heads * head_dim
 
 
 def _batches(

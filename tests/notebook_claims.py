@@ -1,7 +1,7 @@
 """``tutorial.ipynb`` 里的每一个说法：写在哪一格，由哪一格的输出或哪个出处来证明。
 
-``Claim.words`` 是那一格里的原话；``shown`` 是证明它的代码单元格的 id、网址、项目里的文件，或 ``LOGIC``（定义和推导，读的人自己能核对）。
-能从存下的输出里核对的，另有 ``holds``：读出那些数，看说法是不是真的。
+``Claim.words`` 是那一格里的原话；``shown`` 是证明它的代码单元格的 id、网址、项目里的文件，或 ``LOGIC``
+（定义和推导，读的人自己能核对）。能从存下的输出里核对的，另有 ``holds``：读出那些数，看说法是不是真的。
 """
 
 import re
@@ -77,7 +77,7 @@ CLAIMS = [
         ("toy",),
         lambda o: [size == 0 for size in numbers(o["toy"])[-5:]] == [True, True, False, False, True],
     ),
-    Claim("toy-md", "把梯度传到它们的表示上" if False else "还会经过注意力传到它们的表示上", (LOGIC,)),
+    Claim("toy-md", "还会经过注意力传到它们的表示上", (LOGIC,)),
     Claim(
         "end-md",
         "**错位是模型替我们做的**",

@@ -196,6 +196,28 @@ def test_all_threads_together_stay_within_the_bound(model, tokenizer, monkeypatc
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows 上 os.kill 是强行结束，不是 Ctrl-C")
+def test_generation_bounds_the_cache(trained, tokenizer, monkeypatch, cores):
+    """缓存只放得下一个半提示词时，一批只有一段；各批真的缓存都不超过界限，回答不变。"""
+    questions, limits = [asked(question) for question in QUESTIONS], [12] * len(QUESTIONS)
+    expected = generate_answers(trained, tokenizer, questions, limits)
+    tokens = 12 + max(len(encode_prompt(question, tokenizer)) for question in questions)
+    one = trained(input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=True).past_key_values
+    bound = int(1.5 * cores * sum(layer.keys.nbytes + layer.values.nbytes for layer in one.layers))
+    monkeypatch.setattr(evaluate, "_MOST_CACHE", bound)
+    sizes = []
+    forward = type(trained).forward
+
+    def watched(self, *args, **kwargs):
+        output = forward(self, *args, **kwargs)
+        layers = output.past_key_values.layers
+        sizes.append(sum(layer.keys.nbytes + layer.values.nbytes for layer in layers))
+        return output
+
+    monkeypatch.setattr(type(trained), "forward", watched)
+    assert generate_answers(trained, tokenizer, questions, limits) == expected
+    assert 0 < max(sizes) * cores <= bound
+
+
 def test_an_interrupt_stops_every_thread(model, tokenizer, monkeypatch, cores):
     """按了 Ctrl-C，各个线程写到一半的都停下，模型和核数恢复原样。"""
     written, raised = [], []
