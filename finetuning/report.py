@@ -180,8 +180,11 @@ class Report:
         peak = peak_memory_mb(self.trainer.args.device)
         if self.questions:
             say("\n同样的问题，训练前后的回答")
-        for question, old, new in zip(self.questions, before.samples, after.samples, strict=True):
+        for row, old, new in zip(self.sampled, before.samples, after.samples, strict=True):
+            *question, reference = row.conversation
             say(f"\n  {_dialogue(question)}\n    训练前  {_one_line(old)}\n    训练后  {_one_line(new)}")
+            if self.checked and not (new.ended and new.text == reference["content"]):
+                say(f"    应是    {_shorten(reference['content'])}")
         say(f"\n检验数据（{self._how_unseen()}）")
         say(f"  损失      {before.loss:.3f} → {after.loss:.3f}")
         if after.exact_match is not None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from finetuning.chatml import ChatML
 from finetuning.collator import IGNORE_INDEX
-from finetuning.conversations import Conversation
+from finetuning.conversations import Conversation, Message
 from notebook_helpers.html import ROLE_STYLES, chip, note
 
 _TRAINED = ROLE_STYLES["assistant"] + ";font-weight:bold;text-decoration:underline"
@@ -21,12 +21,16 @@ def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
     return str(tokenizer.decode([token_id])).replace("\n", "↵")
 
 
+def message_ids(message: Message, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """一条消息的全部 token：标记按 id 放进去，内容一律当普通文字。"""
+    return [token_id for segment in ChatML(tokenizer).segments(message) for token_id in segment]
+
+
 def show_roles(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> HTML:
     """按角色上色的 token：灰底点线是 system，蓝底细线是 user，绿底粗线是 assistant。"""
-    chatml = ChatML(tokenizer)
     lines = []
     for message in conversation:
-        ids = [token_id for segment in chatml.segments(message) for token_id in segment]
+        ids = message_ids(message, tokenizer)
         chips = "".join(
             chip(token_text(tokenizer, token_id), ROLE_STYLES[message["role"]], f"id {token_id}") for token_id in ids
         )

@@ -21,12 +21,13 @@ _VOCABULARY_DOCUMENTS = 30_000
 
 
 def write_split(path: Path, conversations: list[Conversation]) -> None:
-    """一行一段对话；除了 ``conversations``，还记下技能和问到的事实，供分析和查重。"""
+    """一行一段对话；除了 ``conversations``，还记下技能、哪一类和问到的事实，供分析和查重。"""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for conversation in conversations:
             row = {
                 "conversations": conversation.messages(),
                 "skill": conversation.skill,
+                "kind": conversation.kind,
                 "facts": list(conversation.groups),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -30,6 +30,8 @@ from small_world.world import IN_CONTEXT_SKILLS, RELATIONS, Subject, subjects
 SEED = 20_2611
 SPLIT_SIZES = {"train": 9_000, "dev": 400, "test": 800}
 _HELD_OUT_SHARES = {"test": 0.13, "dev": 0.07}
+_KNOWLEDGE = {*(relation.name for relation in RELATIONS), "介绍", "不知道"}
+_IN_CONTEXT = {*(skill.name for skill in IN_CONTEXT_SKILLS), "今天的天气"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class Conversation:
         for question, answer in self.turns:
             messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         return messages
+
+    @property
+    def kind(self) -> str:
+        """考的是哪一类：预训练里的知识、上文里的话、系统提示，还是多轮。"""
+        if self.skill.startswith("系统："):
+            return "系统提示"
+        if self.skill in _IN_CONTEXT:
+            return "上文"
+        return "知识" if self.skill in _KNOWLEDGE else "闲谈" if self.skill == "闲谈" else "多轮"
 
     def prompt(self) -> tuple[str | None, ...]:
         """模型在最后一次回答之前看到的全部内容。"""

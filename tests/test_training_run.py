@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -208,6 +209,10 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
     assert metrics["after"]["loss"] < metrics["before"]["loss"]
     assert len(metrics) == 10
     check_answers(out, workplace / "test.jsonl", metrics)
+    shown = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()][::2][:5]
+    assert result.stdout.count("    训练后  ") == len(shown)
+    wrong = [each["reference"] for each in shown if not each["right"]]
+    assert re.findall("^    应是    (.*)$", result.stdout, re.MULTILINE) == wrong  # 答错的，旁边写着该怎样答
     record = json.loads((out / "arguments.json").read_text(encoding="utf-8"))
     assert record["data"]["train"][0]["sha256"] == hashlib.sha256((workplace / "train.jsonl").read_bytes()).hexdigest()
     assert record["arguments"]["learning_rate"] == (4e-3 if lora else 4e-4)
