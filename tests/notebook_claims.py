@@ -43,6 +43,24 @@ def _variant(outputs: dict[str, str], name: str) -> list[float]:
     return numbers(" ".join(rows(outputs["variants-measure"])[name]))
 
 
+def _losses(outputs: dict[str, str], cell: str, name: str) -> list[float]:
+    """``横坐标 → 损失，……`` 那样的一行里的损失。"""
+    (line,) = [line for line in outputs[cell].splitlines() if line.startswith(name)]
+    return [float(loss) for loss in re.findall(r"→ ([\d.]+)", line)]
+
+
+def _leak(outputs: dict[str, str], name: str, what: str) -> list[float]:
+    (line,) = [each for each in outputs["leak-measure"].splitlines() if each.startswith(name) and what in each]
+    return numbers(line.partition(what)[2])
+
+
+def _memory(outputs: dict[str, str], model: str, method: str, checkpointing: str = "") -> list[str]:
+    """权重、梯度和优化器、激活……、一共、显卡。"""
+    lines = [[cell.strip() for cell in line.split("|")] for line in outputs["memory"].splitlines()]
+    (cells,) = [each for each in lines if each[:3] == [model, method, checkpointing]]
+    return cells[3:]
+
+
 CLAIMS = [
     # 1 续写与回答
     Claim("title", "会**续写**", ("continue",), lambda o: "今天天气 → '很好" in o["continue"]),
@@ -55,38 +73,49 @@ CLAIMS = [
         lambda o: "晴" not in o["ask-raw"] and "巴黎" not in o["ask-raw"],
     ),
     Claim("bars-md", "带问号的问题后面总是放别的问题", ("base_model/README.md", "tests/test_small_world.py")),
-    Claim("remember1", "更在预训练里特意加进合成的问答和指令", ("https://arxiv.org/abs/2505.09388",)),
-    Claim("remember1", "更多是把回答的样子固定下来", ("https://arxiv.org/abs/2305.11206",)),
-    Claim("remember1", "SFT 也能教新的事实，只是既慢又有代价", ("https://arxiv.org/abs/2405.05904",)),
+    Claim("remember1", "更在预训练里特意加进合成的问答和指令", (LOGIC, "https://arxiv.org/abs/2305.11206")),
+    Claim("remember1", "这个假说有争议（LIMA", ("https://arxiv.org/abs/2305.11206",)),
+    Claim("remember1", "大量去掉问号的问与答", ("base_model/README.md", "small_world/retelling.py")),
+    Claim("remember1", "SFT 也能教新的事实，只是慢，还有代价", ("https://arxiv.org/abs/2405.05904",)),
     Claim("remember1", "两个阶段用的是**同一个**损失", (LOGIC,)),
     # 2 token
-    Claim("chatml-md", "Qwen 等许多模型用的就是它", ("https://huggingface.co/Qwen/Qwen3-0.6B",)),
-    Claim("chatml-ids-md", "最前面的 `<|endoftext|>` 是这个分词器的 BOS", ("chatml-text",)),
+    Claim("sec2", "每条消息有角色（role）和内容（content）", ("read-data",)),
+    Claim("chatml-md", "每条消息写成", ("chatml-text",)),
+    Claim("chatml-ids-md", "最前面的 `<|endoftext|>` 是这个分词器（tokenizer）的 BOS", ("chatml-text",)),
     Claim("special-md", "各是**一个**特殊 token", ("chatml-ids",)),
     Claim(
         "remember2",
         "内容永远不能变成标记",
         ("inject",),
-        lambda o: numbers(o["inject"].splitlines()[-1])[-2:] == [2.0, 1.0],
+        lambda o: numbers(o["inject"].strip().splitlines()[-1])[-2:] == [2.0, 1.0],
     ),
     # 3 掩码
-    Claim("sec3", "PyTorch 的交叉熵约定的 `ignore_index`", ("toy",)),
+    Claim("sec3", "有的库默认却是全学", (LOGIC, "https://github.com/tloen/alpaca-lora")),
+    Claim("sec3", "`ignore_index` 的默认值", ("toy",)),
     Claim(
         "toy-md",
-        "那里的 logits 的梯度**恰好是 0**",
+        "logits 的梯度**恰好是 0**",
         ("toy",),
         lambda o: [size == 0 for size in numbers(o["toy"])[-5:]] == [True, True, False, False, True],
     ),
-    Claim("toy-md", "还会经过注意力传到它们的表示上", (LOGIC,)),
+    Claim("toy-md", "还会经过注意力（attention）传到它们的表示上", (LOGIC,)),
     Claim(
         "end-md",
-        "**错位是模型替我们做的**",
+        "**transformers 的模型收到 `labels`，会自己错开一格**",
         ("shift-proof",),
         lambda o: len(set(numbers(o["shift-proof"]))) == 1,
     ),
-    Claim("end-md", "不学它，就没有谁教模型答完要停", ("variants-measure",)),
+    Claim(
+        "end-md",
+        "这个习惯也会被冲掉",
+        ("variants-measure",),
+        lambda o: _variant(o, "基座")[2] > 0.9 > 0.6 > _variant(o, "不学结束标记")[2],
+    ),
     Claim("mask-md", "**你的**掩码用在几段真实的对话上", ("mask",), lambda o: "要学 6 个" in o["mask"]),
+    Claim("remember3", "学的只有助手的内容和它的 `<|im_end|>`", ("mask", "todo1")),
     # 4 训练
+    Claim("sec4", "只差一个循环", ("first-training",)),
+    Claim("ask-md", "与训练时回答之前的 token 一模一样", ("tests/test_formatting_properties.py",)),
     Claim(
         "before-after-md",
         "回答就跟着变",
@@ -94,10 +123,11 @@ CLAIMS = [
         lambda o: "今天天气晴朗。<|im_end|>" in o["before-after"] and "今天有大雨。<|im_end|>" in o["before-after"],
     ),
     Claim("before-after-md", "它就说不知道", ("before-after",), lambda o: "我不知道今天" in o["before-after"]),
+    Claim("before-after-md", "有 166 段讲今天的天气", ("data/train.jsonl",)),
     Claim("before-after-md", "训练时一次也没有问过", ("tests/test_small_world.py",)),
     Claim(
         "loss-curve-md",
-        "跳得高的多半还是那几批",
+        "有一多半是相同的",
         ("loss-curve",),
         lambda o: numbers(o["loss-curve"].splitlines()[1])[-1] >= 3,
     ),
@@ -115,11 +145,155 @@ CLAIMS = [
     ),
     Claim(
         "variants-md",
-        "连基座原来会停的习惯也丢了不少",
+        "连基座原来会停的习惯也丢了大半",
         ("variants-measure",),
-        lambda o: _variant(o, "不学结束标记")[2] < 0.7,
+        lambda o: _variant(o, "不学结束标记")[2] < 0.5 * _variant(o, "基座")[2],
     ),
-    Claim("variants-md", "它的训练损失看起来一点不差", ("variants-curves",)),
-    Claim("variants-md", "**全都学**的训练损失高得多", ("variants-curves",)),
-    Claim("variants-md", "连提问一起学反而好一些", ("https://arxiv.org/abs/2405.14394",)),
+    Claim(
+        "variants-md",
+        "用正确的标签在没学过的问题上算（最后一列），立刻高出很多",
+        ("variants-measure", "variants-curves"),
+        lambda o: _variant(o, "不学结束标记")[3] > 5 * _variant(o, "只学助手")[3],
+    ),
+    Claim(
+        "variants-md",
+        "相差几个百分点不算数，分不出高下",
+        ("variants-measure",),
+        lambda o: abs(_variant(o, "全都学")[0] - _variant(o, "只学助手")[0]) < 0.06,
+    ),
+    Claim("variants-md", "提问长而回答短，**或**数据很少时", ("https://arxiv.org/abs/2405.14394",)),
+    # 5 读错题
+    Claim("sec5", "全部 400 个验证问题", ("skills",), lambda o: "/400 题" in o["skills"]),
+    Claim(
+        "worst-md",
+        "上表里就有：“小年吃灶糖”",
+        ("worst",),
+        lambda o: "小年吃灶糖。" in o["worst"] and "小年的传统食物是灶糖。" in o["worst"],
+    ),
+    Claim("worst-md", "它只会把对的判成错，不会把错的判成对", (LOGIC,)),
+    Claim(
+        "worst-md",
+        "学过两百段的，也可能还是最弱的几项之一",
+        ("worst",),
+        lambda o: max(int(n) for n in re.findall(r"学过 (\d+) 段", o["worst"])) >= 190,
+    ),
+    Claim(
+        "unknown-md",
+        "编出来的国家，它说不知道",
+        ("unknown",),
+        lambda o: "对不起，我不知道月亮国" in o["unknown"] and o["unknown"].count("不知道") <= 2,
+    ),
+    Claim("unknown-md", "新知识比旧知识学得慢", ("https://arxiv.org/abs/2405.05904",)),
+    # 6 LoRA
+    Claim("sec6", "秩就是 1", (LOGIC,)),
+    Claim("rank-md", "所以秩是 1", ("rank-toy",)),
+    Claim(
+        "lora-md",
+        "比同样大小的随机矩阵集中，可是前 8 个方向远不是全部",
+        ("delta",),
+        lambda o: (
+            after(o["delta"], "全部 28 个矩阵的改动：")[0] > after(o["delta"], "随机的 192×192")[-1]
+            and after(o["delta"], "全部 28 个矩阵的改动：")[1] < 0.9
+        ),
+    ),
+    Claim("lora-md", "秩比常用的 r 高十到一百倍", ("https://arxiv.org/abs/2405.09673",)),
+    Claim("apply-md", "每一层里的七个线性层都换成", ("apply",), lambda o: "完全相同：True" in o["apply"]),
+    Claim("merge-md", "两边的学习率也没有仔细找", (LOGIC,)),
+    Claim("merge-md", "输出应当不变，只差浮点数的舍入", ("merge",), lambda o: numbers(o["merge"])[-1] < 1e-3),
+    Claim("sweep-md", "alpha 固定为 16，和 alpha = 2r 跟着变", ("sweep-plot",)),
+    Claim(
+        "remember6",
+        "r = 1 高一些，4 和 16 差不多",
+        ("sweep-plot",),
+        lambda o: (
+            (losses := _losses(o, "sweep-plot", "alpha = 16"))[0] > max(losses[1:])
+            and max(losses[1:]) < 1.3 * min(losses[1:])
+        ),
+    ),
+    Claim(
+        "remember6",
+        "alpha 跟着 r 变的那条差别大",
+        ("sweep-plot",),
+        lambda o: (
+            max(_losses(o, "sweep-plot", "alpha = 2r")) / min(_losses(o, "sweep-plot", "alpha = 2r"))
+            > 2 * max(_losses(o, "sweep-plot", "alpha = 16")) / min(_losses(o, "sweep-plot", "alpha = 16"))
+        ),
+    ),
+    Claim(
+        "remember6",
+        "太小学得慢，太大学坏",
+        ("sweep-plot",),
+        lambda o: min(_losses(o, "sweep-plot", "r = 8")) < 0.5 * min(_losses(o, "sweep-plot", "r = 8")[::4]),
+    ),
+    Claim("remember6", "r 很大时除以 r 会学得慢，该除以 √r", ("https://arxiv.org/abs/2312.03732",)),
+    # 7 PEFT
+    Claim("sec7", "它存的是转置", ("peft",)),
+    Claim("todo3-md", "A、B 相同，输出就相同", ("peft",), lambda o: numbers(o["peft"])[-1] < 1e-5),
+    Claim("todo3-md", "训练完没有看出差别", ("benchmarks/README.md",)),
+    Claim(
+        "adapter-md",
+        "关掉就变回基座",
+        ("adapter",),
+        lambda o: len({line.partition("：")[2] for line in o["adapter"].strip().splitlines()[1:]}) == 1,
+    ),
+    Claim("remember7", "一个基座可以配许多个小适配器", ("sizes",)),
+    # 8 填充和首尾相接
+    Claim("sec8", "代价是白算", ("padding",)),
+    Claim("packed-md", "每段的位置（`position_ids`）从 0 重新数起", ("packed", "block-mask")),
+    Claim(
+        "leak-md",
+        "这样的证明只有“做错了会不一样”时才有意义",
+        ("packed-proof",),
+        lambda o: (n := numbers(o["packed-proof"]))[0] == n[1] and n[-1] < 1e-5,
+    ),
+    Claim(
+        "remember8",
+        "**位置没有重新数**，在这个模型上没有妨碍",
+        ("leak-measure",),
+        lambda o: abs(_leak(o, "位置没有重新数", "损失")[0] - _leak(o, "都对", "同一个模型的损失")[0]) < 1e-5,
+    ),
+    Claim(
+        "remember8",
+        "没学过的问题上回答的损失高出一大截",
+        ("leak-measure",),
+        lambda o: _leak(o, "都错", "回答的损失")[0] > 1.3 * _leak(o, "都对", "回答的损失")[0],
+    ),
+    Claim("remember8", "只去掉边界、位置却重新数的损失最高", ("leak-measure",)),
+    Claim("remember8", "一步里还是那几段对话，损失按要学的 token 平均", ("tests/test_training_run.py",)),
+    # 10 真实的模型
+    Claim("sec10", "就能精确地算出来", ("benchmarks/README.md",)),
+    Claim(
+        "memory-md",
+        "所以梯度检查点（gradient checkpointing，用时间换激活的内存）改变不了它",
+        ("memory",),
+        lambda o: _memory(o, "Qwen3-8B", "full") == _memory(o, "Qwen3-8B", "full", "开"),
+    ),
+    Claim(
+        "memory-md",
+        "一行要 32 GB 的卡，一行要 24 GB 的",
+        ("memory",),
+        lambda o: [_memory(o, "Qwen3-8B", "lora", each)[-1] for each in ("", "开")] == ["32 GB", "24 GB"],
+    ),
+    Claim(
+        "memory-md",
+        "激活却比 LoRA 多",
+        ("memory",),
+        lambda o: numbers(_memory(o, "Qwen3-8B", "qlora")[2]) > numbers(_memory(o, "Qwen3-8B", "lora")[2]),
+    ),
+    Claim("memory-md", "与一块 H200 上实测的差多少", ("benchmarks/README.md",)),
+    Claim("memory-md", "大模型上常用的数，不是我们量的", (LOGIC,)),
+    # 11 想一想
+    Claim("sec11", "没有不同，都是猜下一个 token 的交叉熵", (LOGIC,)),
+    Claim("sec11", "差别在起伏之内", ("variants-measure",)),
+    Claim("sec11", "它的训练损失与正常的几乎一样", ("variants-curves",)),
+    Claim("sec11", "没学过的问题上回答的损失却高了", ("leak-measure",)),
+    Claim("sec11", "占 2.1%", (LOGIC,), lambda o: round(65536 / 3145728, 3) == 0.021),
+    Claim("sec11", "要写作 119 GB", (LOGIC,), lambda o: round(8e9 * 16 / 2**30) == 119),
+    Claim("sec11", "学进去的越多，幻觉也越多", ("https://arxiv.org/abs/2405.05904",)),
 ]
+
+# 没有说法的格：题目、怎样操作、问题。
+WITHOUT_CLAIMS = {"sec0", "continue-md", "tool-md", "explore-md", "todo2-md"}
+
+# 正文里不是算出来的数，各是什么。
+CONSTANTS: dict[str, str] = {}
