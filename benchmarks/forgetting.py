@@ -2,14 +2,14 @@
 
     uv run python -m benchmarks.forgetting
 
-第一部分，忘了预训练的多少（200 篇没有学过的预训练文本的损失）。每次只比普通的做法改一样：学习率减半、步数减半、
-训练数据里另掺 5% 或 10% 的预训练文本（重放，replay，按 token 数）；普通的做法训练完以后，再与基座的权重平均（权重平均，
-weight averaging，WiSE-FT，arXiv 2109.01903）。
+第一部分（pretraining），忘了预训练的多少（200 篇没有学过的预训练文本的损失）。每次只比普通的做法改一样：学习率减半、步数减半、
+训练数据里另掺 5% 或 10% 的预训练文本（重放，replay，按 token 数）；
+第二部分（averaging），普通的做法训练完以后，与基座的权重平均（weight averaging，WiSE-FT，arXiv 2109.01903）。
 
-第二部分，在对话里忘了多少：第一轮（全参数微调）学完别的全部技能，第二轮只学一项新的（系统提示要求简短时，只说答案），
+第三部分（chat），在对话里忘了多少：第一轮（全参数微调）学完别的全部技能，第二轮只学一项新的（系统提示要求简短时，只说答案），
 看第一轮的技能还剩多少；学习率减半、掺 10% 第一轮的数据（按段数）有没有用。
 
-第一部分约 25 分钟，第二部分约 10 分钟；结果写到 ``results/forgetting.json``，每做完一个种子就写一次。
+三部分一共约 40 分钟；结果写到 ``results/forgetting.json``，每做完一个种子就写一次。
 """
 
 import argparse
@@ -46,6 +46,7 @@ Examples = Sequence[dict[str, list[int]]]
 _RATES = {"full": 4e-4, "lora": 4e-3}
 _WEIGHTS = (0.3, 0.5, 0.7, 0.9)  # 微调后的权重占多少，其余是基座的
 _NUM_TEXTS = 200
+_PARTS = ("pretraining", "averaging", "chat")
 
 
 def replayed(tokenizer: PreTrainedTokenizerBase, examples: Examples, share: float) -> list[dict[str, list[int]]]:
@@ -89,10 +90,10 @@ def trained(
 def averaged(base: PreTrainedModel, model: PreTrainedModel, weight: float) -> PreTrainedModel:
     """每个权重：基座的 (1 − ``weight``) 份，微调后的 ``weight`` 份。"""
     mixed = copy.deepcopy(base)
-    tuned = model.state_dict()
+    tuned = dict(model.named_parameters())
     with torch.no_grad():
-        for name, value in mixed.state_dict().items():
-            value.lerp_(tuned[name].to(value.dtype), weight)
+        for name, parameter in mixed.named_parameters():  # 共用的嵌入只出现一次
+            parameter.lerp_(tuned[name].to(parameter.dtype), weight)
     return mixed
 
 
@@ -115,7 +116,7 @@ class Bench:
         self.texts = [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
 
     def pretraining(self, model: PreTrainedModel) -> dict[str, float]:
-        """第一部分的衡量：dev 的损失和逐字匹配，预训练文本的损失。"""
+        """第一、二部分的衡量：dev 的损失和逐字匹配，预训练文本的损失。"""
         collate = PaddedCollator(self.tokenizer.pad_token_id)
         return {
             "loss": mean_loss(model, SFTDataset(self.dev, self.tokenizer), collate),
@@ -124,7 +125,7 @@ class Bench:
         }
 
     def chat(self, model: PreTrainedModel) -> dict[str, float]:
-        """第二部分的衡量：那一项技能和别的技能的逐字匹配（检验数据）。"""
+        """第三部分的衡量：那一项技能和别的技能的逐字匹配（检验数据）。"""
         return {
             "narrow": self._right(model, self.of_skill),
             "others": self._right(model, self.others),
@@ -140,20 +141,23 @@ class Bench:
         def run(more: Examples = (), **changes: Any) -> PreTrainedModel:
             return trained(self.base, self.tokenizer, [*self.train, *more], method, seed, **changes)
 
-        plain = run()
         measured = {
-            "普通": self.pretraining(plain),
+            "普通": self.pretraining(run()),
             "学习率减半": self.pretraining(run(rate=_RATES[method] / 2)),
             "步数减半": self.pretraining(run(steps=steps // 2)),
             "重放 5%": self.pretraining(run(replayed(self.tokenizer, self.train, 0.05))),
             "重放 10%": self.pretraining(run(replayed(self.tokenizer, self.train, 0.10))),
         }
-        for weight in _WEIGHTS:
-            measured[f"权重平均 {weight:g}"] = self.pretraining(averaged(self.base, plain, weight))
+        return {"method": method, "seed": seed, "measured": measured}
+
+    def average(self, method: str, seed: int) -> dict[str, Any]:
+        """普通的做法训练完以后，与基座平均，一种方法、一个种子。"""
+        plain = trained(self.base, self.tokenizer, self.train, method, seed)
+        measured = {f"权重平均 {weight:g}": self.pretraining(averaged(self.base, plain, weight)) for weight in _WEIGHTS}
         return {"method": method, "seed": seed, "measured": measured}
 
     def forget_chat(self, method: str, seed: int) -> dict[str, Any]:
-        """第二部分，一种方法、一个种子。"""
+        """第三部分，一种方法、一个种子。"""
         start = trained(self.base, self.tokenizer, self.first, "full", seed)
         old = random.Random(seed).sample(self.first, len(self.narrow) // 10)
 
@@ -177,7 +181,7 @@ def main() -> None:
     """逐个种子测量，写下结果。"""
     parser = argparse.ArgumentParser(description="学了新的，忘了多少，怎样少忘。")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--parts", nargs="+", choices=["pretraining", "chat"], default=["pretraining", "chat"])
+    parser.add_argument("--parts", nargs="+", choices=_PARTS, default=_PARTS)
     parser.add_argument("--rows", type=int, help="只用训练数据的前多少段（试运行）")
     parser.add_argument("--questions", type=int, help="只问多少个问题（试运行）")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -187,7 +191,7 @@ def main() -> None:
     results = json.loads(arguments.output.read_text(encoding="utf-8")) if arguments.output.exists() else {}
     results["base"] = bench.pretraining(bench.base)
     for part in arguments.parts:
-        measure = bench.forget_pretraining if part == "pretraining" else bench.forget_chat
+        measure = {"pretraining": bench.forget_pretraining, "averaging": bench.average, "chat": bench.forget_chat}[part]
         results[part] = []
         for seed in arguments.seeds:
             for method in _RATES:
