@@ -242,7 +242,8 @@ def sweep_all(methods: list[str], texts: list[str], arguments: argparse.Namespac
         directory = arguments.output_dir / f"runs/{name}_{seed}_lr{rate:g}"
         metrics = train_one(Run(name, seed, command, directory), arguments.fresh, progress)
         forgotten = text_losses(str(directory), texts, beside(directory, "text_loss.json")) if texts else {}
-        return {**metrics["after"], **forgotten}
+        after = metrics["after"]
+        return {"loss": after["loss"], "exact_match": after["exact_match"], **forgotten}
 
     trials: list[Trial] = []
     for name in methods:
