@@ -35,20 +35,40 @@ def sweep(
         run: 训练一次，返回测得的各个量；其中的 ``loss`` 是验证数据的损失，用它来选。
     """
 
-    def trial(exponent: int, seed: int) -> Trial:
-        rate = center * FACTOR**exponent
-        return Trial(method, rate, seed, run(method, rate, seed))
+    done: dict[int, dict[int, Trial]] = {}  # 出发点的几个 FACTOR 倍 → 种子 → 训练
+
+    def train(exponent: int, seed: int) -> None:
+        if seed not in done.setdefault(exponent, {}):
+            rate = center * FACTOR**exponent
+            done[exponent][seed] = Trial(method, rate, seed, run(method, rate, seed))
 
     def best() -> int:
-        return min(first, key=lambda exponent: first[exponent].measured["loss"])
+        """平均最低的；只看种子做得最多的那几个，一个种子的运气不算。"""
+        most = max(map(len, done.values()))
+        means = {
+            exponent: mean(trial.measured["loss"] for trial in trials.values())
+            for exponent, trials in done.items()
+            if len(trials) == most
+        }
+        return min(means, key=lambda exponent: means[exponent])
 
-    first = {exponent: trial(exponent, seeds[0]) for exponent in range(-_EACH_SIDE, _EACH_SIDE + 1)}
-    while best() in (min(first), max(first)) and len(first) < _MOST:
-        outside = best() + (-1 if best() == min(first) else 1)
-        first[outside] = trial(outside, seeds[0])
-    near = [exponent for exponent in (best() - 1, best(), best() + 1) if exponent in first]
-    again = [trial(exponent, seed) for seed in seeds[1:] for exponent in near]
-    return sorted([*first.values(), *again], key=lambda one: (one.learning_rate, one.seed))
+    for exponent in range(-_EACH_SIDE, _EACH_SIDE + 1):
+        train(exponent, seeds[0])
+    while best() in (min(done), max(done)) and len(done) < _MOST:
+        train(best() + (-1 if best() == min(done) else 1), seeds[0])
+    # 换了种子，最好的也许换成旁边的一个；那就再看它的两边，直到两边都做过每个种子。
+    while near := [
+        exponent
+        for exponent in (best() - 1, best(), best() + 1)
+        if len(done.get(exponent, {})) < len(seeds) and (exponent in done or len(done) < _MOST)
+    ]:
+        for seed in seeds:
+            for exponent in near:
+                train(exponent, seed)
+    return sorted(
+        (trial for trials in done.values() for trial in trials.values()),
+        key=lambda trial: (trial.learning_rate, trial.seed),
+    )
 
 
 def by_rate(trials: Sequence[Trial], quantity: str) -> dict[float, list[float]]:
