@@ -5,8 +5,8 @@ import math
 
 import pytest
 from child_processes import finish_script
-from test_training_run import write
 
+import compare_methods
 from finetuning.compare.sweep import FACTOR, best_rate, sweep, to_markdown
 
 SEEDS = [1, 2, 3]
@@ -58,20 +58,33 @@ def test_the_table_says_mean_and_range():
     assert "| LoRA | **0.001** | 3 | 0.200（0.100–0.300） |" in table
 
 
-def test_from_the_command_line(tmp_path):
-    write(tmp_path / "train.jsonl", range(12))
-    write(tmp_path / "dev.jsonl", range(100, 104))
-    flags = ["--sweep", "--methods", "full", "--seeds", "1", "--max_steps", "2", "--exact_match", "false"]
-    flags += ["--train_file", "train.jsonl", "--model_name_or_path", "base_model", "--output_dir", "out"]
-    result = finish_script("compare_methods", [*flags, "--dev_file", "dev.jsonl"], tmp_path)
-    assert result.returncode == 0, result.said
+def test_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """训练换成算得出结果的：每次的命令用的是验证数据、那个学习率和种子；写下的表与 json 就是这些训练的结果。"""
+    commands = []
+
+    def train(script, command, directory):
+        commands.append((script.name, command, directory))
+        rate, seed = (float(command[command.index(flag) + 1]) for flag in ("--learning_rate", "--seed"))
+        return {"after": {"loss": abs(math.log2(rate / 8e-4)) + seed / 100, "exact_match": 0.5, "skills": {}}}
+
+    monkeypatch.setattr("finetuning.compare.runs.train_in_process", train)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--sweep", "--methods", "full", "--seeds", "1", "2", "--train_file", "my.jsonl", "--dev_file", "dev.jsonl"]
+    monkeypatch.setattr(
+        "sys.argv", ["compare_methods.py", *flags, "--model_name_or_path", "base", "--output_dir", "out"]
+    )
+    compare_methods.main()
+    assert len({str(directory) for *_, directory in commands}) == len(commands)
+    for script, command, _ in commands:
+        assert script == "train_sft_solution.py"
+        assert command[command.index("--test_file") + 1] == "dev.jsonl"
+        assert command[command.index("--train_file") + 1] == "my.jsonl"
     content = json.loads((tmp_path / "out/sweep.json").read_text("utf-8"))
-    losses = {trial["learning_rate"]: trial["measured"]["loss"] for trial in content["trials"]}
-    assert content["best"]["full"] == min(losses, key=losses.get)
-    for rate, loss in losses.items():
-        metrics = json.loads((tmp_path / f"out/runs/full_1_lr{rate:g}/metrics.json").read_text("utf-8"))
-        assert metrics["after"]["loss"] == loss
-    assert f"full={content['best']['full']:g}" in result.said
+    assert content["best"] == {"full": 8e-4}
+    assert len(content["trials"]) == len(commands)
+    assert content["trials"][0]["measured"].keys() == {"loss", "exact_match"}
+    assert "**0.0008**" in (tmp_path / "out/sweep.md").read_text("utf-8")
+    assert "--learning_rates full=0.0008" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
