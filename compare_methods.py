@@ -66,7 +66,7 @@ METHODS = {
     "lora": Method("LoRA，所有线性层", "train_lora_solution.py", 4e-3),
     "dora": Method("DoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method dora"),
     "qlora": Method("QLoRA，所有线性层", "train_lora_solution.py", 4e-3, "--method qlora"),
-    "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 1e-1, "--method prefix"),
+    "prefix": Method("前缀微调（prefix tuning）", "train_lora_solution.py", 2e-1, "--method prefix"),
 }
 # LoRA 的变体，学习率沿用 LoRA 的；要比较，用 --methods 写出来。
 VARIANTS = {

@@ -79,7 +79,7 @@ class AdapterArguments:
             raise ValueError("prefix 的前缀不是权重的改动，不能用 --merge_and_save 合并进基座")
 
 
-LEARNING_RATES = {"lora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "prefix": 1e-1}
+LEARNING_RATES = {"lora": 4e-3, "dora": 4e-3, "qlora": 4e-3, "prefix": 2e-1}
 DEFAULTS = {
     "output_dir": ByOption("method", {method: f"outputs/{method}" for method in LEARNING_RATES}),
     "learning_rate": ByOption("method", LEARNING_RATES),

@@ -85,7 +85,7 @@ def test_two_methods_end_to_end_then_reused(workplace):
     again = compare(workplace, *FLAGS)
     assert again.returncode == 0, again.said
     assert "full 学习率 0.0004 种子 7（沿用做完的）" in again.said
-    assert "prefix 学习率 0.1 种子 7（新训练的）" in again.said
+    assert "prefix 学习率 0.2 种子 7（新训练的）" in again.said
     assert weights.stat().st_mtime_ns == before
     assert json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]["full"] == methods["full"]
 
