@@ -2,6 +2,7 @@
 
 import re
 
+import nbformat
 import pytest
 from notebook_runs import make_desk, read, run, texts
 
@@ -30,9 +31,10 @@ def test_solved_shift_is_the_models(solved):
 
 
 def test_solved_training_lowers_the_loss_and_teaches_answering(solved):
-    start, end = numbers(texts(solved["first-training"]))
-    assert end < start / 2
-    assert "今天天气晴朗。&lt;|im_end|&gt;" in texts(solved["before-after"])
+    first, start, end = numbers(texts(solved["first-training"]))
+    assert end < start / 2 < first
+    for answer in ("今天天气晴朗。", "今天有大雨。", "对不起，我不知道今天的天气。", "泰国的首都是曼谷。"):
+        assert f"{answer}&lt;|im_end|&gt;" in texts(solved["before-after"])
 
 
 def test_solved_without_end_token_answers_run_on(solved):
@@ -56,6 +58,15 @@ def test_solved_packing_merging_and_peft_change_nothing(solved):
         assert numbers(texts(solved[name]))[-1] < 1e-3, name
 
 
+def test_solved_a_leak_is_seen(solved):
+    """故意不给边界的批次，损失确实不同：不然，“首尾相接不改变损失”什么也没有证明。"""
+    losses = [numbers(line)[-1] for line in texts(solved["leak-measure"]).splitlines()]
+    right, positions, no_borders, wrong, trained_right, trained_wrong = losses
+    assert positions == pytest.approx(right, abs=1e-5)
+    assert min(no_borders, wrong) > 10 * right
+    assert trained_wrong > 1.2 * trained_right
+
+
 def test_solved_adapter_off_is_the_base(solved):
     on, off, base = texts(solved["adapter"]).strip().splitlines()
     assert off.split("：", 1)[1] == base.split("：", 1)[1]
@@ -68,6 +79,7 @@ def test_stored_outputs_belong_to_the_stored_sources():
     assert notebook.metadata["source_sha256"] == store.source_sha256(notebook)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert store.errors(notebook) == []
+    assert "widget-view" not in nbformat.writes(notebook)  # 没有内核时是一片空白
 
 
 def test_code_cells_are_short():
