@@ -129,7 +129,7 @@ PATHS = {
     "json_instead_of_a_path": (ROW, "找不到数据文件"),
     "a_file_as_a_directory": ("train.jsonl/a.jsonl", "找不到数据文件"),
     "no_such_user": ("~nobody-has-this-name/a.jsonl", "请检查路径"),
-    "directory_named_like_a_file": ("folder.jsonl", "folder.jsonl 是一个目录，请写出其中的数据文件"),
+    "directory_named_like_a_file": ("folder.jsonl", "目录 folder.jsonl 里没有数据文件"),
     "link_to_nothing": ("dangling.jsonl", "找不到数据文件 dangling.jsonl"),
 }
 
