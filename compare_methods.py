@@ -32,7 +32,6 @@
 
 import argparse
 import json
-import random
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,6 +103,7 @@ class Run(NamedTuple):
 
 ROOT = Path(__file__).parent
 EMBEDDED_BASE = "base_model"
+DEV_FILE = "data/dev.jsonl"
 _NUM_TEXTS = 200
 
 
@@ -162,9 +162,9 @@ def held_out_texts(arguments: argparse.Namespace) -> list[str]:
     if arguments.forget_file is None:
         if arguments.model_name_or_path != EMBEDDED_BASE:
             return []
-        from small_world.corpus import document
+        from small_world.corpus import unseen_documents
 
-        return [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
+        return unseen_documents(_NUM_TEXTS)
     try:
         content = arguments.forget_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -226,15 +226,14 @@ def compare(methods: list[str], texts: list[str], arguments: argparse.Namespace,
 
 
 def sweep_all(methods: list[str], texts: list[str], arguments: argparse.Namespace, passed_on: list[str]) -> None:
-    """每种方法用好几个学习率各训练一次，在验证数据上比；写下表、数字和图。"""
+    """每种方法用好几个学习率各训练一次，在验证数据上比；写下表和数字。"""
     from tqdm import tqdm
 
     from finetuning.compare.forgetting import text_losses
     from finetuning.compare.runs import beside
     from finetuning.compare.sweep import Trial, sweep
 
-    dev = ["--test_file", arguments.dev_file or "data/dev.jsonl"]
-    progress = tqdm(unit="次")
+    dev = ["--test_file", arguments.dev_file or DEV_FILE]
 
     def run(name: str, rate: float, seed: int) -> dict[str, float | None]:
         """训练一次；返回验证数据上的结果，和遗忘了多少。"""
@@ -246,8 +245,9 @@ def sweep_all(methods: list[str], texts: list[str], arguments: argparse.Namespac
         return {"loss": after["loss"], "exact_match": after["exact_match"], **forgotten}
 
     trials: list[Trial] = []
-    for name in methods:
-        trials += sweep(name, float(rate_of(name, arguments)), list(dict.fromkeys(arguments.seeds)), run)
+    with tqdm(unit="次") as progress:
+        for name in methods:
+            trials += sweep(name, float(rate_of(name, arguments)), list(dict.fromkeys(arguments.seeds)), run)
     write_sweep(trials, arguments)
 
 
@@ -261,10 +261,10 @@ def write_sweep(trials: list["Trial"], arguments: argparse.Namespace) -> None:
     best = {name: best_rate([trial for trial in trials if trial.method == name]) for name in methods}
     results = {
         "model": arguments.model_name_or_path,
-        "dev_file": arguments.dev_file or "data/dev.jsonl",
+        "dev_file": arguments.dev_file or DEV_FILE,
         "labels": {name: ALL_METHODS[name].label for name in methods},
         "best": best,
-        "trials": [{**trial._asdict()} for trial in trials],
+        "trials": [trial._asdict() for trial in trials],
     }
     (arguments.output_dir / "sweep.json").write_text(
         json.dumps(results, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"

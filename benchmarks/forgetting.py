@@ -21,6 +21,7 @@ import json
 import random
 import tempfile
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,16 +38,15 @@ from finetuning.data import Splits
 from finetuning.evaluate import checked_answers, exact_match, mean_loss
 from finetuning.model import load_model
 from finetuning.quiet import quiet_libraries
-from finetuning.reading import load_conversations
+from finetuning.reading import iterate_rows, load_conversations
 from finetuning.training import build_trainer
-from small_world.corpus import document
+from small_world.corpus import document, unseen_documents
 
 RESULTS = Path("results/forgetting.json")
 NARROW = "系统：简短"
 Examples = Sequence[dict[str, list[int]]]
 _RATES = {"full": 4e-4, "lora": 4e-3}
 _WEIGHTS = (0.3, 0.5, 0.7, 0.9)  # 微调后的权重占多少，其余是基座的
-_NUM_TEXTS = 200
 _PARTS = ("pretraining", "averaging", "chat")
 
 
@@ -103,18 +103,16 @@ class Bench:
 
     def __init__(self, rows: int | None, questions: int | None) -> None:
         self.base, self.tokenizer, _ = load_model("base_model")
-        train_skills, test_skills = (_skills(f"data/{name}.jsonl") for name in ("train", "test"))
-        conversations = load_conversations("data/train.jsonl")[:rows]
-        is_narrow = [skill == NARROW for skill in train_skills[:rows]]
-        dataset = SFTDataset(conversations, self.tokenizer)
+        train = list(islice(iterate_rows("data/train.jsonl"), rows))
+        dataset = SFTDataset([row.conversation for row in train], self.tokenizer)
         self.train = [dataset[index] for index in range(len(dataset))]
-        self.narrow = [example for example, narrow in zip(self.train, is_narrow, strict=True) if narrow]
-        self.first = [example for example, narrow in zip(self.train, is_narrow, strict=True) if not narrow]
+        self.narrow = [example for example, row in zip(self.train, train, strict=True) if row.skill == NARROW]
+        self.first = [example for example, row in zip(self.train, train, strict=True) if row.skill != NARROW]
         self.dev = load_conversations("data/dev.jsonl")[:questions]
-        test = load_conversations("data/test.jsonl")
-        self.of_skill = [c for c, skill in zip(test, test_skills, strict=True) if skill == NARROW]
-        self.others = [c for c, skill in zip(test, test_skills, strict=True) if skill != NARROW][:questions]
-        self.texts = [document(random.Random(f"遗忘:{number}")) for number in range(_NUM_TEXTS)]
+        test = list(iterate_rows("data/test.jsonl"))
+        self.of_skill = [row.conversation for row in test if row.skill == NARROW]
+        self.others = [row.conversation for row in test if row.skill != NARROW][:questions]
+        self.texts = unseen_documents()
 
     def pretraining(self, model: PreTrainedModel) -> dict[str, float]:
         """第一、二部分的衡量：dev 的损失和逐字匹配，预训练文本的损失。"""
@@ -172,10 +170,6 @@ class Bench:
             "掺 10% 第一轮的数据": self.chat(run(old)),
         }
         return {"method": method, "seed": seed, "measured": measured}
-
-
-def _skills(path: str) -> list[str]:
-    return [json.loads(line)["skill"] for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 def main() -> None:

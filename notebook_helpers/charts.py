@@ -15,13 +15,14 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from finetuning.drawing import GREY, LOOKS, WIDTH, Panel, add_legend, bar_panels, style, to_svg
 from notebook_helpers.html import note as note_html
 
 Values = float | Sequence[float]  # 一次测得的，或几个种子各一个
+_REACH = 5  # 损失曲线的粗线，前后各平均几步
 
 
 def _picture(figure: Figure, alt: str, title: str, note: str) -> HTML:
@@ -54,31 +55,23 @@ def loss_curves(
     curves: Mapping[str, Sequence[float]],
     title: str = "",
     note: str = "",
-    smooth: int = 5,
-    marks: Sequence[tuple[int, int, str]] = (),
 ) -> HTML:
-    """训练损失：细线是每一步，粗线是连同前后各 ``smooth`` 步的平均，到两头越取越少，所以第一步和最后一步都是原来的数。
-
-    ``marks`` 是要涂灰的几段：从哪一步、到哪一步、上面写什么。
-    """
+    """训练损失：细线是每一步，粗线是连同前后各几步的平均，到两头越取越少，所以第一步和最后一步都是原来的数。"""
     with style():
         figure, axes = _axes("步", "损失（nat / token）", height=3.2)
         highest = 0.0
         for (name, losses), look in zip(curves.items(), cycle(LOOKS), strict=False):
             steps = range(1, len(losses) + 1)
             axes.plot(steps, losses, color=look.color, linewidth=0.8, alpha=0.5)
-            axes.plot(steps, _smooth(losses, smooth), color=look.color, linestyle=look.line, label=name)
+            axes.plot(steps, _smooth(losses, _REACH), color=look.color, linestyle=look.line, label=name)
             highest = max(highest, *losses)
-        for start, end, text in marks:
-            axes.axvspan(start, end, color=GREY, alpha=0.15, linewidth=0)
-            axes.text((start + end) / 2, highest * 1.15, text, ha="center", va="top")
-        axes.set(xlim=(0, None), ylim=(0, highest * (1.18 if marks else 1.05)))
+        axes.set(xlim=(0, None), ylim=(0, highest * 1.05))
         add_legend(figure, axes)
         ends = (
             f"{name}从第 1 步的 {losses[0]:.2f} 到最后 {min(10, len(losses))} 步平均的 {mean(losses[-10:]):.2f}"
             for name, losses in curves.items()
         )
-        lines = f"细线是每一步，粗线是连同前后各 {smooth} 步的平均。"
+        lines = f"细线是每一步，粗线是连同前后各 {_REACH} 步的平均。"
         return _picture(figure, f"{title or '损失曲线'}：{'；'.join(ends)}。", title, lines + note)
 
 
@@ -88,35 +81,20 @@ def _smooth(values: Sequence[float], reach: int) -> list[float]:
     return [mean(values[index - each : index + each + 1]) for index, each in enumerate(reaches)]
 
 
-def points(
-    series: Mapping[str, Mapping[float, Values]],
-    x: str,
-    y: str,
-    title: str = "",
-    note: str = "",
-    *,
-    log_x: bool = False,
-    log_y: bool = False,
-    percent: bool = False,
-) -> HTML:
-    """几条线，每条是“横坐标 → 值”；一个横坐标有几个值（几个种子）的，点在平均，竖线从最小到最大。"""
+def points(series: Mapping[str, Mapping[float, Values]], x: str, y: str, title: str = "", note: str = "") -> HTML:
+    """几条线，每条是“横坐标 → 值”，两轴都是对数的；一个横坐标有几个值（几个种子）的，点在平均，竖线从最小到最大。"""
     with style():
         figure, axes = _axes(x, y, height=3.2)
         for (name, values), look in zip(series.items(), cycle(LOOKS), strict=False):
             at, low, middle, high = np.transpose([(each, *_low_mean_high(values[each])) for each in sorted(values)])
             axes.plot(at, middle, color=look.color, linestyle=look.line, marker=look.marker, label=name)
             axes.vlines(at, low, high, color=look.color)
-        if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if log_x:
-            places = sorted({place for values in series.values() for place in values})
-            _make_log(axes, "x", places if len(places) <= 7 else ())
-        if log_y:
-            _make_log(axes, "y")
+        places = sorted({place for values in series.values() for place in values})
+        _make_log(axes, "x", places if len(places) <= 7 else ())
+        _make_log(axes, "y")
         add_legend(figure, axes)
-        show = "{:.1%}".format if percent else "{:.3g}".format
         alt = "；".join(
-            f"{name}，" + "、".join(f"{place:g} → {show(_low_mean_high(values[place])[1])}" for place in sorted(values))
+            f"{name}，" + "、".join(f"{place:g} → {_low_mean_high(values[place])[1]:.3g}" for place in sorted(values))
             for name, values in series.items()
         )
         return _picture(figure, f"{title or y}，横坐标是{x}：{alt}。", title, note)
@@ -178,31 +156,19 @@ def bars(panels: Sequence[Panel], title: str = "", note: str = "") -> HTML:
 
 
 def scatter(
-    groups: Mapping[str, Sequence[tuple[float, float, str]]],
-    x: str,
-    y: str,
-    title: str = "",
-    note: str = "",
-    *,
-    join: bool = False,
-    log_x: bool = False,
-    log_y: bool = False,
+    groups: Mapping[str, Sequence[tuple[float, float, str]]], x: str, y: str, title: str = "", note: str = ""
 ) -> HTML:
-    """散点：每组几个（横坐标, 纵坐标, 旁边写什么）；``join`` 把同一组的点按次序连起来。"""
+    """每组几个点（横坐标, 纵坐标, 旁边写什么），按次序连起来；横轴是对数的。"""
     with style():
         figure, axes = _axes(x, y, height=3.8)
         for (name, values), look in zip(groups.items(), cycle(LOOKS), strict=False):
             places, heights = [one[0] for one in values], [one[1] for one in values]
-            line = look.line if join else "none"
-            axes.plot(places, heights, color=look.color, linestyle=line, marker=look.marker, label=name)
+            axes.plot(places, heights, color=look.color, linestyle=look.line, marker=look.marker, label=name)
         axes.margins(0.08)
-        for which, wanted in (("x", log_x), ("y", log_y)):
-            if wanted:
-                _make_log(axes, which)
+        _make_log(axes, "x")
         add_legend(figure, axes)
         everything = [one for values in groups.values() for one in values]
-        paths = [np.array([one[:2] for one in values]) for values in groups.values()] if join else []
-        _write_beside(figure, axes, everything, paths)
+        _write_beside(figure, axes, everything, [np.array([one[:2] for one in values]) for values in groups.values()])
         alt = "；".join(
             f"{name}，" + "、".join(f"{text}（{place:.3g}, {height:.3g}）" for place, height, text in values)
             for name, values in groups.items()
@@ -232,14 +198,14 @@ def _make_log(axes: Axes, which: str, ticks: Sequence[float] = ()) -> None:
 
 
 def _round_ticks(low: float, high: float) -> list[float]:
-    """从 ``low`` 到 ``high`` 的整的刻度，不太挤的里面最密的。"""
+    """从 ``low`` 到 ``high`` 的整的刻度，不太挤的里面最密的；窄得一个整的也没有，就是两头。"""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 1.5, 2, 3, 4, 6, 8), (1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**exponent for exponent in exponents for digit in digits]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) <= 8:
             break
-    return ticks
+    return ticks or [low, high]
 
 
 def _plain(value: float, _: int | None = None) -> str:

@@ -237,6 +237,11 @@ def statement_document(rng: random.Random) -> str:
     return rng.choices(makers, weights)[0](rng)
 
 
+def unseen_documents(count: int = 200) -> list[str]:
+    """预训练时没有读过的文本：种子是另外的，用来量忘了多少。"""
+    return [document(random.Random(f"遗忘:{number}")) for number in range(count)]
+
+
 def document(rng: random.Random) -> str:
     """一篇预训练文本。
 

@@ -86,9 +86,8 @@ def test_loss_curves():
         {"只学助手": [2.0, 1.0, 0.5, 0.5], "全都学": [3.0, 2.0, 2.0, 2.0]},
         "训练损失",
         "不能比。",
-        marks=[(2, 3, "坏数据")],
     )
-    assert {"只学助手", "全都学", "坏数据", "步"} < set(drawn(picture))
+    assert {"只学助手", "全都学", "步"} < set(drawn(picture))
     assert "从第 1 步的 3.00" in alt(picture)
     assert "训练损失" in picture.data
     assert "不能比。" in picture.data
@@ -116,13 +115,10 @@ def test_singular_values():
 
 def test_points_with_several_seeds_and_plain_numbers():
     series = {"全参数微调": {1e-4: [0.91, 0.95], 1e-3: 0.96}, "LoRA": {1e-3: 0.9, 1e-2: 0.97}}
-    picture = charts.points(series, "学习率", "答对", log_x=True, percent=True)
+    picture = charts.points(series, "学习率", "答对")
     assert {"全参数微调", "LoRA", "学习率", "答对", "0.0001", "0.001", "0.01"} < set(drawn(picture))
-    assert any(text.endswith("%") for text in drawn(picture))
-    assert "0.0001 → 93.0%、0.001 → 96.0%" in alt(picture)
-    losses = charts.points(
-        {"LoRA": {rate: rate for rate in (0.02, 0.03, 0.05)}}, "学习率", "损失", log_x=True, log_y=True
-    )
+    assert "0.0001 → 0.93、0.001 → 0.96" in alt(picture)
+    losses = charts.points({"LoRA": {rate: rate for rate in (0.02, 0.03, 0.05)}}, "学习率", "损失")
     assert drawn(losses).count("0.03") == 2  # 两个轴上都有
 
 
@@ -148,10 +144,9 @@ def test_sixty_bars():
 
 def test_scatter_names_every_point():
     groups = {"全参数": [(0.02, 0.7, "a"), (0.02, 0.7, "b")], "LoRA": [(0.03, 0.6, "c"), (0.04, 0.8, "$")]}
-    for join in (False, True):
-        picture = charts.scatter(groups, "损失", "遗忘", join=join, log_x=True)
-        assert [drawn(picture).count(text) for text in ("a", "b", "c", "$", "全参数", "LoRA")] == [1] * 6
-        assert "LoRA，c（0.03, 0.6）" in alt(picture)
+    picture = charts.scatter(groups, "损失", "遗忘")
+    assert [drawn(picture).count(text) for text in ("a", "b", "c", "$", "全参数", "LoRA")] == [1] * 6
+    assert "LoRA，c（0.03, 0.6）" in alt(picture)
 
 
 def test_probability_bars():
@@ -159,10 +154,9 @@ def test_probability_bars():
     assert {"91.0%", "2.0%", "↵", "条越长，概率越大。"} <= set(re.findall(r">([^<>]+)<", picture.data))
 
 
-def test_best_cells_are_not_only_coloured():
-    rows = re.findall(r"<tr>(.*?)</tr>", table(("方法", "答对"), [("LoRA", "96%"), ("<b>", "90%")], best={(0, 1)}))
-    assert "96% ★" in rows[1]
-    assert "★" not in rows[0] + rows[2]
+def test_a_table_escapes_its_cells():
+    rows = re.findall(r"<tr>(.*?)</tr>", table(("方法", "答对"), [("LoRA", "96%"), ("<b>", "90%")]))
+    assert "96%" in rows[1]
     assert "&lt;b&gt;" in rows[2]
 
 

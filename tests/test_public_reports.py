@@ -6,20 +6,15 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA
-from test_training_run import write
+from test_training_run import make_workplace
 from test_unsound_training import run
-from toy_models import save_toy
 
 SAVE = ["--save_strategy", "steps", "--save_total_limit", "9"]
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("work")
-    save_toy(path / "base")
-    write(path / "train.jsonl", range(40))
-    write(path / "test.jsonl", range(100, 104))
-    return path
+    return make_workplace(tmp_path_factory.mktemp("work"))
 
 
 def state_of(checkpoint: Path) -> dict:

@@ -46,6 +46,14 @@ def write(path: Path, numbers: range) -> str:
     return str(path)
 
 
+def make_workplace(path: Path) -> Path:
+    """训练脚本在里面运行的目录：一个小模型，40 段训练的、4 段检验的对话。"""
+    save_toy(path / "base")
+    write(path / "train.jsonl", range(40))
+    write(path / "test.jsonl", range(100, 104))
+    return path
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """一个小模型和 40 行数据。"""

@@ -14,8 +14,8 @@ import torch
 from child_processes import run_script
 from safetensors.torch import load_file, save_file
 from test_nothing_lost import FULL, LORA, flags, log_of
-from test_training_run import conversation, trainer_for, write
-from toy_models import save_toy, toy_model, toy_tokenizer
+from test_training_run import conversation, make_workplace, trainer_for, write
+from toy_models import toy_model, toy_tokenizer
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, TrainingArguments
 
 from finetuning.arguments import parse_arguments
@@ -29,11 +29,7 @@ SAVE = ["--max_steps", "4", "--save_strategy", "steps", "--save_steps", "2", "--
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("work")
-    save_toy(path / "base")
-    write(path / "train.jsonl", range(40))
-    write(path / "test.jsonl", range(100, 104))
-    return path
+    return make_workplace(tmp_path_factory.mktemp("work"))
 
 
 def run(workplace: Path, script: str, output_dir: Path, *more: str, code: int = 0) -> str:

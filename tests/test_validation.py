@@ -11,9 +11,8 @@ from child_processes import run_script
 from dying_processes import die_in
 from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA, flags, log_of
-from test_training_run import write
+from test_training_run import make_workplace, write
 from test_unsound_training import run
-from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.trainer_callback import TrainerState
 
@@ -27,10 +26,7 @@ RESUME = ["--resume_from_checkpoint", "true"]
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("work")
-    save_toy(path / "base")
-    write(path / "train.jsonl", range(40))
-    write(path / "test.jsonl", range(100, 104))
+    path = make_workplace(tmp_path_factory.mktemp("work"))
     write(path / "validation.jsonl", range(200, 233))
     return path
 

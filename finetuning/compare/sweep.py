@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from finetuning.compare.table import spread
 
-FACTOR = 2  # 相邻的两个学习率差几倍
+FACTOR = 2  # 相邻的两个学习率差几倍；2 的幂乘除起来没有舍入，走回来还是同一个数
 _EACH_SIDE = 2
 _MOST = 9
 _QUANTITIES = {"loss": "{:.3f}".format, "exact_match": "{:.1%}".format, "text_loss": "{:.3f}".format}
@@ -34,41 +34,32 @@ def sweep(
         center: 从哪个学习率开始往两边走。
         run: 训练一次，返回测得的各个量；其中的 ``loss`` 是验证数据的损失，用它来选。
     """
+    trials: dict[tuple[float, int], Trial] = {}  # （学习率, 种子）→ 训练
 
-    done: dict[int, dict[int, Trial]] = {}  # 出发点的几个 FACTOR 倍 → 种子 → 训练
+    def train(rate: float, wanted: Sequence[int]) -> None:
+        for seed in wanted:
+            if (rate, seed) not in trials:
+                trials[rate, seed] = Trial(method, rate, seed, run(method, rate, seed))
 
-    def train(exponent: int, seed: int) -> None:
-        if seed not in done.setdefault(exponent, {}):
-            rate = center * FACTOR**exponent
-            done[exponent][seed] = Trial(method, rate, seed, run(method, rate, seed))
+    def rates() -> set[float]:
+        return {rate for rate, _ in trials}
 
-    def best() -> int:
-        """平均最低的；只看种子做得最多的那几个，一个种子的运气不算。"""
-        most = max(map(len, done.values()))
-        means = {
-            exponent: mean(trial.measured["loss"] for trial in trials.values())
-            for exponent, trials in done.items()
-            if len(trials) == most
-        }
-        return min(means, key=lambda exponent: means[exponent])
+    def best() -> float:
+        return best_rate(list(trials.values()))
 
     for exponent in range(-_EACH_SIDE, _EACH_SIDE + 1):
-        train(exponent, seeds[0])
-    while best() in (min(done), max(done)) and len(done) < _MOST:
-        train(best() + (-1 if best() == min(done) else 1), seeds[0])
+        train(center * FACTOR**exponent, seeds[:1])
+    while best() in (min(rates()), max(rates())) and len(rates()) < _MOST:
+        train(best() / FACTOR if best() == min(rates()) else best() * FACTOR, seeds[:1])
     # 换了种子，最好的也许换成旁边的一个；那就再看它的两边，直到两边都做过每个种子。
     while near := [
-        exponent
-        for exponent in (best() - 1, best(), best() + 1)
-        if len(done.get(exponent, {})) < len(seeds) and (exponent in done or len(done) < _MOST)
+        rate
+        for rate in (best() / FACTOR, best(), best() * FACTOR)
+        if any((rate, seed) not in trials for seed in seeds) and (rate in rates() or len(rates()) < _MOST)
     ]:
-        for seed in seeds:
-            for exponent in near:
-                train(exponent, seed)
-    return sorted(
-        (trial for trials in done.values() for trial in trials.values()),
-        key=lambda trial: (trial.learning_rate, trial.seed),
-    )
+        for rate in near:
+            train(rate, seeds)
+    return [trials[key] for key in sorted(trials)]
 
 
 def by_rate(trials: Sequence[Trial], quantity: str) -> dict[float, list[float]]:
