@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from finetuning.compare.table import Row
 
 # ----------------------------------------------------------------------------------------------------------------------
-# 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上选的，DoRA、QLoRA 沿用 LoRA 的）；其余的参数都是脚本的默认值
+# 方法：每种用哪个脚本，学习率是多少（在 data/dev.jsonl 上选的）；其余的参数都是脚本的默认值
 
 
 class Method(NamedTuple):

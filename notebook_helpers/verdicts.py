@@ -12,14 +12,19 @@ def verdict(
     second: str,
     second_values: Sequence[float],
     show: Callable[[float], str],
+    words: tuple[str, str] = ("高", "低"),
 ) -> str:
     """两种方法，同一个量：谁高谁低，还是分不出。
 
+    Args:
+        words: 这个量大叫什么，小叫什么。
+
     只看范围重不重叠：种子不多时，这是最简单、也最不会说过头的规则；重叠不等于相同。
     """
-    sentence = f"{quantity}：{first} {spread(first_values, show)}，{second} {spread(second_values, show)}"
+    larger, smaller = words
+    sentence = f"{quantity}：{first} {spread(first_values, show)} 对 {second} {spread(second_values, show)}"
     if min(first_values) > max(second_values):
-        return f"{sentence}：{first}高"
+        return f"{sentence} → {first} {larger}"
     if max(first_values) < min(second_values):
-        return f"{sentence}：{first}低"
-    return f"{sentence}：范围重叠，分不出高下"
+        return f"{sentence} → {first} {smaller}"
+    return f"{sentence} → 范围重叠，分不出高下"
