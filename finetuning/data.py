@@ -1,18 +1,20 @@
 """训练、验证、检验三份数据。"""
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from finetuning.arguments import DataArguments
 from finetuning.chatml import ChatML
 from finetuning.conversations import Conversation
 from finetuning.errors import READING, UserError
-from finetuning.holdout import SeenPrompts, hold_out
+from finetuning.holdout import SeenPrompts, fingerprint, hold_out
 from finetuning.reading import CheckedConversations, Row, iterate_rows
 from finetuning.sources import Source, iterate_sources, parse_sources
 from finetuning.terminal import say, stage
@@ -31,6 +33,27 @@ class TokenizedDataset(Protocol):
     def __getitem__(self, index: int) -> dict[str, list[int]]: ...
 
 
+class RowCounts:
+    """训练数据有几段，有几段与前面的一字不差，有几段有系统提示；用 :meth:`watch` 看着它们读完才知道。"""
+
+    def __init__(self) -> None:
+        self.rows = self.with_system = 0
+        self._fingerprints = array("Q")
+
+    @property
+    def duplicates(self) -> int:
+        """与前面的某一段一字不差的。"""
+        return len(self._fingerprints) - len(np.unique(np.array(self._fingerprints, dtype=np.uint64)))
+
+    def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """原样给出。"""
+        for row in rows:
+            self.rows += 1
+            self.with_system += row.conversation[0]["role"] == "system"
+            self._fingerprints.append(fingerprint(row.conversation))
+            yield row
+
+
 class Splits(NamedTuple):
     """训练用的三个数据集，和检验用的各行（原文，用来提问和核对答案）。
 
@@ -40,6 +63,7 @@ class Splits(NamedTuple):
         num_seen: 检验、验证里，问题在训练数据里也有的：那些是学过的。
         too_long: 检验、验证里，长得一个回答也放不下、因而略去的，各在哪里。
         sources: 训练数据的各个来源，各用了多少。
+        counts: 训练数据有几段，有没有重复。
     """
 
     train: TokenizedDataset
@@ -51,6 +75,7 @@ class Splits(NamedTuple):
     num_seen: Mapping[str, int] = MappingProxyType({})
     too_long: Mapping[str, list[str]] = MappingProxyType({})
     sources: Sequence[Source] = ()
+    counts: RowCounts = RowCounts()
 
 
 def load_splits(
@@ -102,7 +127,7 @@ def load_splits(
             train, parts, num_equal = hold_out(train, len(held_out), fits)
             checked |= dict(zip(held_out, parts, strict=True))
 
-        seen = SeenPrompts()
+        seen, counts = SeenPrompts(), RowCounts()
         too_long: dict[str, list[str]] = {}
         kept = {split: _keep(fits, rows, too_long.setdefault(split, [])) for split, rows in checked.items()}
         test = list(_some(seen.watch("test", kept["test"]), given["test"], too_long["test"], arguments.max_length))
@@ -111,7 +136,7 @@ def load_splits(
             rows = seen.watch("validation", kept["validation"])
             validation = to_dataset(_some(rows, given["validation"], too_long["validation"], arguments.max_length))
         return Splits(
-            train=to_dataset(seen.compare(train)),
+            train=to_dataset(counts.watch(seen.compare(train))),
             validation=validation,
             test=to_dataset(test),
             test_rows=test,
@@ -120,6 +145,7 @@ def load_splits(
             num_seen={split: seen.count(split) for split in checked},
             too_long=too_long,
             sources=sources,
+            counts=counts,
         )
 
 

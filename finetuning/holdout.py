@@ -32,6 +32,12 @@ def prompts(conversation: Conversation) -> list[int]:
     return found
 
 
+def fingerprint(conversation: Conversation) -> int:
+    """整段对话的指纹（64 位）。"""
+    text = json.dumps([[message["role"], message["content"]] for message in conversation])
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
 class HeldOut(NamedTuple):
     """留出的结果。"""
 

@@ -1,12 +1,15 @@
 """一次训练要说的话：开始前说要做什么，结束时说得到了什么；结果里的数字、曲线和回答也由它写。"""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from clinic.doctor import Finding, diagnose
+from clinic.symptoms import Symptoms, answer_symptoms, finite_log
 from finetuning.adapter import adapted_layers, trains_token_rows
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
@@ -17,7 +20,8 @@ from finetuning.device import describe_device, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
 from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
 from finetuning.model import max_positions
-from finetuning.output.claim import ANSWERS_FILE, METRICS_FILE
+from finetuning.observing import data_symptoms, first_batch_symptoms, learnt_symptoms, training_symptoms
+from finetuning.output.claim import ANSWERS_FILE, METRICS_FILE, SYMPTOMS_FILE
 from finetuning.output.fingerprint import write_json
 from finetuning.reading import Row
 from finetuning.terminal import printable, say, stage
@@ -25,7 +29,7 @@ from finetuning.training import CheckedTrainer, planned_steps
 
 _NUM_SAMPLES = 5
 _SAMPLE_TOKENS = 64
-_FEW_STEPS = 30
+_TOLD = 40  # 诊断时，从头答到停的问题
 _SHOWN_PLACES = 3
 _SHOWN_MISTAKES = 3
 _ENOUGH = 5  # 一项技能至少问了这么多题，才说它强弱：问得太少，答错一题就像是很弱
@@ -74,6 +78,9 @@ class Report:
         room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
         self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]
         self.trainable, self.total = count_parameters(cast(PreTrainedModel, trainer.model))
+        self.seen = data_symptoms(data, cast(PreTrainedTokenizerBase, trainer.processing_class)) | training_symptoms(
+            trainer
+        )
 
     def announce(self) -> None:
         """训练之前：要做什么。"""
@@ -103,13 +110,9 @@ class Report:
         warmup = args.get_warmup_steps(steps)
         if warmup >= steps:
             say(f"        预热要 {warmup} 步，一共却只有 {steps} 步，学习率升不到最大值；请减小 --warmup_steps")
-        if steps < _FEW_STEPS:
-            say(
-                f"        只有 {steps} 步，多半学不到多少：请减小 --per_device_train_batch_size"
-                "（或 --gradient_accumulation_steps），加大 --num_train_epochs"
-                + ("（或 --max_steps）" if args.max_steps > 0 else "")
-                + "，或增加数据"
-            )
+        self.seen |= first_batch_symptoms(self.trainer)
+        for finding in diagnose(Symptoms(log=(), **self.seen)):
+            say(f"诊断\n{finding.told()}")
 
     def _announce_data(self) -> None:
         """三份数据各有多少，从哪里来，哪些用不上。"""
@@ -128,8 +131,6 @@ class Report:
         if data.num_equal:
             say(f"        留出时按问题来分：{data.num_equal:,} 段的问题与留出的相同，也归到留出的一边")
         for split, name in _SPLITS.items():
-            if seen := data.num_seen.get(split):
-                say(f"        注意：{name}数据里有 {seen:,} 段的问题，训练数据里也有，那是学过的")
             if places := data.too_long.get(split):
                 more = f"等 {len(places):,} 处" if len(places) > _SHOWN_PLACES else ""
                 say(
@@ -191,14 +192,15 @@ class Report:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
         answered = self._pair_up(before, after)
         _say_mistakes(answered)
-        if after.loss >= before.loss:
-            say(
-                "  注意：检验损失没有下降，训练后不比训练前好；多半是学习率太大或太小（--learning_rate），"
-                "练得太久（--num_train_epochs），或训练数据与检验数据不是一回事"
-            )
+        symptoms = self._symptoms(before, after)
+        findings = diagnose(symptoms)
+        if findings:
+            say("\n诊断")
+            for finding in findings:
+                say(finding.told())
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
         if self.trainer.is_world_process_zero():
-            self._write(before, after, answered, seconds, peak)
+            self._write(before, after, answered, symptoms, findings, seconds, peak)
 
     def _pair_up(self, before: Score, after: Score) -> list[AnsweredQuestion]:
         """每个问题前后的回答：逐字核对的那些；没有核对的，是那几个固定的问题。"""
@@ -206,8 +208,39 @@ class Report:
             return _answered(self.checked, before.checked, after.checked)
         return _answered(self.sampled, before.samples, after.samples)
 
+    def _symptoms(self, before: Score, after: Score) -> Symptoms:
+        """这次训练的症状；逐字核对的数据，另让它把一部分问题从头答到停，看看回答的样子。"""
+        trainer = self.trainer
+        told = self.checked[:: max(1, len(self.checked) // _TOLD)][:_TOLD]
+        tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
+        chatml = ChatML(tokenizer)
+        room = max_positions(cast(PreTrainedModel, trainer.model)) or 2**31
+        questions = [row.conversation[:-1] for row in told]
+        tokens = [min(_SAMPLE_TOKENS, room - len(chatml.prompt(question))) for question in questions]
+        with stage("做诊断"):
+            answers = generate_answers(cast(PreTrainedModel, trainer.model), tokenizer, questions, tokens)
+            learnt = learnt_symptoms(trainer)
+        references = [row.conversation[-1]["content"] for row in told]
+        found = self.seen | learnt | answer_symptoms(references, [(each.text, each.ended) for each in answers])
+        found |= {
+            "log": finite_log(trainer.state.log_history),
+            "steps": trainer.state.global_step,
+            "before": before.loss,
+            "after": after.loss,
+            "exact_before": before.exact_match,
+            "exact_after": after.exact_match,
+        }
+        return Symptoms(**found)
+
     def _write(
-        self, before: Score, after: Score, answered: list[AnsweredQuestion], seconds: float, peak: float
+        self,
+        before: Score,
+        after: Score,
+        answered: list[AnsweredQuestion],
+        symptoms: Symptoms,
+        findings: list[Finding],
+        seconds: float,
+        peak: float,
     ) -> None:
         assert self.trainer.output is not None
         directory = self.trainer.output.unfinished
@@ -225,6 +258,8 @@ class Report:
         }
         if tallies := by_skill(answered):
             metrics["after"]["skills"] = {name: tally._asdict() for name, tally in tallies.items()}
+        metrics["diagnosis"] = [asdict(finding) for finding in findings]
+        write_json(directory / SYMPTOMS_FILE, asdict(symptoms))
         plot_losses(self.trainer.state.log_history, directory / "loss_curve.png")
         write_answers(directory, answered)
         write_json(directory / METRICS_FILE, metrics)

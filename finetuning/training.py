@@ -40,6 +40,7 @@ from finetuning.output.directory import OutputDir
 from finetuning.shortcuts.micro_batches import MicroBatchTrainer
 from finetuning.stopping import AlreadyTrained, EarlyStopping, StopBeforeExtraStep, is_over
 from finetuning.terminal import say, stage
+from finetuning.watching import Watch
 
 
 class Progress(ProgressCallback):
@@ -201,6 +202,16 @@ class CheckedTrainer(MicroBatchTrainer):
                 f"请减小到十分之一再试；{_NOTHING_REPLACED}"
             )
 
+    def refuse_unchanged(self) -> None:
+        """要训练的参数一个也没有变：什么也没有学到，不算结果。"""
+        if self.sizes_before and self.parameter_sizes() == self.sizes_before:
+            raise UserError(
+                f"训练了 {self.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；"
+                f"请检查 --learning_rate（现在是 {self.args.learning_rate:g}）"
+                f"和 --warmup_steps（现在是 {self.args.warmup_steps:g}）；"
+                f"{_NOTHING_REPLACED}"
+            )
+
     def parameter_sizes(self) -> dict[str, tuple[float, float]]:
         """每个要训练的参数的和与长度：变了没有，坏了没有，一看就知道。切分到几张卡上的（FSDP、DeepSpeed）不看。"""
         if self.sharded:
@@ -283,6 +294,7 @@ def build_trainer(
         trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
     if output is not None:
+        trainer.add_callback(Watch(trainer))
         _check_savable(model, tokenizer)
     return trainer
 
@@ -427,12 +439,7 @@ def save(trainer: CheckedTrainer, dtype: torch.dtype | None = None) -> None:
     trainer.check_finite()
     if output.trained:  # 权重就是从那里读来的
         return
-    if trainer.sizes_before and trainer.parameter_sizes() == trainer.sizes_before:
-        raise UserError(
-            f"训练了 {trainer.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；请检查 --learning_rate"
-            f"（现在是 {trainer.args.learning_rate:g}）和 --warmup_steps（现在是 {trainer.args.warmup_steps:g}）；"
-            f"{_NOTHING_REPLACED}"
-        )
+    trainer.refuse_unchanged()
     with stage("存权重"), uninterrupted("存权重"), _rounded(trainer, dtype):
         trainer.save_model(str(output.unfinished))
         if trainer.is_world_process_zero():

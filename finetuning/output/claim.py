@@ -14,7 +14,7 @@ from finetuning.errors import UserError
 from finetuning.output.fingerprint import RECORD_FILE, read_record, write_json
 from finetuning.terminal import say
 
-METRICS_FILE, ANSWERS_FILE = "metrics.json", "answers.jsonl"
+METRICS_FILE, ANSWERS_FILE, SYMPTOMS_FILE = "metrics.json", "answers.jsonl", "symptoms.json"
 TRAINER_STATE, MANIFEST = "trainer_state.json", "complete.json"
 UNFINISHED_DIR, PUBLISHING_DIR = "unfinished", "publishing"
 BAD_ROWS = "bad_rows_"  # 跳过的坏行记在这样的文件里

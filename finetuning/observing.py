@@ -1,0 +1,126 @@
+"""一次训练的症状里，要看着数据、模型和 Trainer 才知道的那些；诊断在 ``clinic/doctor.py``。"""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, cast
+
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from finetuning.chatml import ChatML
+from finetuning.collator import IGNORE_INDEX, PaddedCollator
+from finetuning.conversations import Conversation
+from finetuning.data import Splits, TokenizedDataset
+from finetuning.evaluate import mean_loss
+from finetuning.training import CheckedTrainer, planned_steps
+
+_LOOKED_AT = 500  # 数要学的 token 时，看这么多段，从头到尾均匀地取
+_COMPARED = 16  # 首尾相接与单独算，比这么多段
+_REREAD = 128  # 训练以后再看这么多段训练数据
+_UNLEARNT = 1.0  # nat：比一般的高这么多，就是没有学会
+_DTYPE = "torch."
+
+
+def data_symptoms(data: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """数据的症状，训练以前就知道；各项的意思见 :class:`clinic.symptoms.Symptoms`。"""
+    learnt, total = _count_learnt(data.train)
+    tested, _ = _count_learnt(data.test)
+    chatml = ChatML(tokenizer)
+    taught = [_learnt_tokens(data.test, index) for index in range(len(data.test))]
+    answers = [row.conversation[-1]["content"] for row in data.test_rows]
+    whole = len(taught) == len(answers)  # 检验数据没有略去的，两边才对得上
+    seen = {split: data.num_seen.get(split, 0) for split in ("test", "validation")}
+    return {
+        "train_rows": data.counts.rows,
+        "duplicate_rows": data.counts.duplicates,
+        "truncated_rows": data.train.num_truncated + data.train.num_dropped,
+        "system_share": data.counts.with_system / data.counts.rows,
+        "tested_system_share": _share_with_system([row.conversation for row in data.test_rows]),
+        "learnt_share": learnt / total,
+        "answer_tokens": tested / min(len(data.test), _LOOKED_AT),
+        "answers_learnt": sum(answer in tokenizer.decode(ids) for answer, ids in zip(answers, taught, strict=True))
+        / len(taught)
+        if whole
+        else None,
+        "ends_learnt": sum(ids[-1:] == [chatml.end_id] for ids in taught) / len(taught),
+        "test_seen": seen["test"] / len(data.test),
+        "validation_seen": seen["validation"] / len(data.validation) if data.validation is not None else None,
+    }
+
+
+def training_symptoms(trainer: CheckedTrainer) -> dict[str, Any]:
+    """怎样训练，训练以前就知道。"""
+    args, model = trainer.args, cast(PreTrainedModel, trainer.model)
+    steps = planned_steps(trainer)
+    rows = len(cast(TokenizedDataset, trainer.train_dataset))
+    per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    trained = next(parameter for parameter in model.parameters() if parameter.requires_grad)
+    return {
+        "steps": steps,
+        "epochs": steps * per_step / rows if args.max_steps > 0 else args.num_train_epochs,
+        "rows_per_step": min(per_step, rows),
+        "warmup_steps": args.get_warmup_steps(steps),
+        "trained_dtype": str(trained.dtype).removeprefix(_DTYPE),
+        "vocabulary": model.config.get_text_config().vocab_size,
+    }
+
+
+def first_batch_symptoms(trainer: CheckedTrainer, fresh_adapter: bool = False) -> dict[str, float]:
+    """训练以前，用几段训练数据试：拼成一批与单独算，开着与关掉适配器，损失应当一样；几张卡切分权重的不试。
+
+    Args:
+        fresh_adapter: 刚装上的 LoRA，应当从基座出发的。
+    """
+    if trainer.sharded:
+        return {}
+    dataset = cast(TokenizedDataset, trainer.train_dataset)
+    compared = max(2, min(_COMPARED, trainer.args.per_device_train_batch_size))  # 训练的一批放得下的，这里也放得下
+    rows = cast(TokenizedDataset, [dataset[index] for index in range(min(compared, len(dataset)))])
+    model, tokenizer = cast(PreTrainedModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
+    alone = PaddedCollator(cast(int, tokenizer.pad_token_id))
+
+    def loss(collate: Any, batch_size: int) -> float:
+        return mean_loss(model, rows, collate, batch_size, trainer.own_autocast)
+
+    found = {"packed_loss": loss(trainer.data_collator, _COMPARED), "alone_loss": loss(alone, 1)}
+    if fresh_adapter and isinstance(model, PeftModel):
+        with model.disable_adapter():
+            found["adapter_off_loss"] = loss(alone, 1)
+    return found
+
+
+def learnt_symptoms(trainer: CheckedTrainer) -> dict[str, float]:
+    """训练以后，训练数据自己学得怎样：均匀地取 ``_REREAD`` 段，一段一段算损失；几张卡切分权重的不看。"""
+    if trainer.sharded:
+        return {}
+    dataset = cast(TokenizedDataset, trainer.train_dataset)
+    model, tokenizer = cast(PreTrainedModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
+    alone = PaddedCollator(cast(int, tokenizer.pad_token_id))
+    losses = [
+        mean_loss(model, cast(TokenizedDataset, [dataset[index]]), alone, 1, trainer.own_autocast)
+        for index in range(0, len(dataset), max(1, -(-len(dataset) // _REREAD)))
+    ]
+    typical = median(losses)
+    unlearnt = sum(loss > typical + _UNLEARNT for loss in losses)
+    return {"typical_loss": typical, "unlearnt_share": unlearnt / len(losses)}
+
+
+def changed_share(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> float | None:
+    """要训练的矩阵里，和或长度变了的占多少（见 :meth:`finetuning.training.CheckedTrainer.parameter_sizes`）。"""
+    return sum(after[name] != size for name, size in before.items()) / len(before) if before else None
+
+
+def _count_learnt(dataset: TokenizedDataset) -> tuple[int, int]:
+    """均匀地取 ``_LOOKED_AT`` 段：（要学的 token 数, 全部的 token 数）。"""
+    step = max(1, -(-len(dataset) // _LOOKED_AT))
+    examples = [dataset[index] for index in range(0, len(dataset), step)]
+    learnt = sum(label != IGNORE_INDEX for example in examples for label in example["labels"])
+    return learnt, sum(len(example["input_ids"]) for example in examples)
+
+
+def _learnt_tokens(dataset: TokenizedDataset, index: int) -> list[int]:
+    return [label for label in dataset[index]["labels"] if label != IGNORE_INDEX]
+
+
+def _share_with_system(conversations: Sequence[Conversation]) -> float:
+    return sum(conversation[0]["role"] == "system" for conversation in conversations) / len(conversations)

@@ -1,0 +1,46 @@
+"""训练的时候看着：等不到最后的两件事，损失升上去了，和什么也没有在训练。"""
+
+from typing import Any, Protocol
+
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import TrainerState
+
+from clinic.doctor import exploded
+from clinic.symptoms import finite_log
+from finetuning.terminal import say
+
+_PATIENCE = 20  # 预热以后再等几步：fp16 的头几步会因溢出跳过
+
+
+class Watched(Protocol):
+    """:class:`finetuning.training.CheckedTrainer` 中这里用得到的部分。"""
+
+    def refuse_unchanged(self) -> None: ...
+
+
+class Watch(TrainerCallback):
+    """损失升得很高，说一次；走了几步，参数一个也没有动，停下。
+
+    Args:
+        trainer: 看着哪个。
+    """
+
+    def __init__(self, trainer: Watched):
+        self.trainer, self.said = trainer, False
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """见 :class:`transformers.TrainerCallback`。"""
+        if self.said or not logs or "loss" not in logs:
+            return
+        finding = exploded(finite_log(state.log_history))
+        if finding is not None:
+            self.said = True
+            say(
+                f"\n第 {state.global_step} 步：{finding.title}。{finding.evidence}。"
+                f"{finding.next_step}。（按 Ctrl-C 停下）"
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
+        """见 :class:`transformers.TrainerCallback`；几步以后看一次就够了。"""
+        if state.global_step == args.get_warmup_steps(state.max_steps) + _PATIENCE:
+            self.trainer.refuse_unchanged()
