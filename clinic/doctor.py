@@ -591,7 +591,7 @@ _ANSWERS = {"never_stops", "one_opening", "asked_differently"}
 _LEARNING = {"rate_too_high", "rate_too_low", "not_better", "overfit", "wrong_answers"}
 # 有了前一个，后面的就都说得通了，不再说。
 _EXPLAINS: dict[str, set[str]] = {
-    "few_steps": {"rate_too_low", "not_better"},
+    "few_steps": {"rate_too_low"},
     "test_seen": {"overfit"},
     "truncated": {"never_stops", "asked_differently"},
     "everything_learnt": {"labels_shifted", "random_base", "wrong_answers", "asked_differently"},

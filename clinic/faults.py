@@ -180,7 +180,7 @@ def random_weights(model: PreTrainedModel) -> PreTrainedModel:
 
 def bf16_weights(model: PreTrainedModel) -> PreTrainedModel:
     """权重本身是 bf16，不是自动混合精度。"""
-    return model.to(torch.bfloat16)
+    return model.bfloat16()
 
 
 def _lora_layers(model: PreTrainedModel) -> list[Any]:

@@ -82,14 +82,15 @@ class Clinic:
             )
             sizes = trainer.parameter_sizes()
             stopped = False
+            spoken: dict[str, Any] = {}
             try:
                 trainer.train()
-            except UserError:
+            except UserError:  # 损失不是有限的数
                 stopped = True
             log = finite_log(trainer.state.log_history)
             if stopped:
                 log.append({"step": trainer.state.global_step + 1, "loss": math.inf})
-                after, exact_after, spoken = math.inf, 0.0, {}
+                after, exact_after = math.inf, 0.0
             else:
                 symptoms |= learnt_symptoms(trainer)
                 model.float()  # bf16 的权重也按 fp32 来检验，数值不变
@@ -150,5 +151,5 @@ def _arguments(case: Case, seed: int, directory: Path) -> SFTArguments:
     }
     return SFTArguments(
         output_dir=str(directory), save_strategy="no", report_to="none", disable_tqdm=True, seed=seed,
-        **settings | case.flags,
+        **{**settings, **case.flags},
     )  # fmt: skip

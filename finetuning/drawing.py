@@ -4,6 +4,7 @@
 """
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,41 @@ def add_legend(figure: Figure, axes: Axes) -> None:
         if legend.get_window_extent().width < figure.bbox.width or columns == 1:
             return
         legend.remove()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 许多小格的曲线
+
+_CELL_HEIGHT = 1.5  # 英寸
+
+
+class Curves(NamedTuple):
+    """一格曲线。"""
+
+    title: str
+    series: Mapping[str, Sequence[tuple[float, float]]]  # 线的名字 → （步, 值）
+
+
+def curve_panels(panels: Sequence[Curves], across: int = 3, width: float = WIDTH) -> Figure:
+    """几格曲线，纵轴是对数的、每格一样，所以可以互相比；名字相同的线，样子相同，图例只写一次。"""
+    values = [value for panel in panels for line in panel.series.values() for _, value in line if 0 < value < math.inf]
+    names = list(dict.fromkeys(name for panel in panels for name in panel.series))
+    rows = -(-len(panels) // across)
+    figure = Figure((width, rows * _CELL_HEIGHT + 0.4), layout="constrained")
+    grid = figure.subplots(rows, across, squeeze=False, sharey=True)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        for name, line in panel.series.items():
+            look = LOOKS[names.index(name)]
+            drawn = [(step, value) for step, value in line if 0 < value < math.inf]
+            axes.plot(*zip(*drawn, strict=True), color=look.color, linestyle=look.line, label=name)
+        axes.set(yscale="log", ylim=(min(values) * 0.8, max(values) * 1.25), xlim=(0, None))
+        axes.set_title(panel.title, loc="left")
+        axes.grid()
+        axes.tick_params(labelsize=8)
+    add_legend(figure, max(grid.flat[: len(panels)], key=lambda axes: len(axes.lines)))
+    return figure
 
 
 # ----------------------------------------------------------------------------------------------------------------------

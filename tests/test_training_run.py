@@ -16,6 +16,8 @@ from peft import LoraConfig, get_peft_model
 from toy_models import save_toy, toy_tokenizer
 from transformers import AutoModelForCausalLM, set_seed
 
+from clinic.doctor import diagnose
+from clinic.symptoms import from_json
 from data_solution import SFTDataset
 from finetuning.adapter import embedding_rows
 from finetuning.arguments import DataArguments, parse_arguments
@@ -215,7 +217,9 @@ def test_the_command_line_end_to_end(workplace, tmp_path, script, flags, weights
         assert metrics[moment].keys() - {"skills"} == {"loss", "exact_match"}
         assert 0 <= metrics[moment]["exact_match"] <= 1
     assert metrics["after"]["loss"] < metrics["before"]["loss"]
-    assert len(metrics) == 10
+    assert len(metrics) == 11
+    symptoms = json.loads((out / "symptoms.json").read_text(encoding="utf-8"))
+    assert [each["name"] for each in metrics["diagnosis"]] == [each.name for each in diagnose(from_json(symptoms))]
     check_answers(out, workplace / "test.jsonl", metrics)
     shown = [json.loads(line) for line in (out / "answers.jsonl").read_text(encoding="utf-8").splitlines()][::2][:5]
     assert result.stdout.count("    训练后  ") == len(shown)
