@@ -57,6 +57,7 @@ class Todo:
 TODOS = {
     "TODO1": Todo("TODO 1", "data", ("SFTDataset",)),
     "TODO2": Todo("TODO 2", "lora", ("LoRALinear", "apply_lora", "merge")),
+    "TODO4": Todo("TODO 4", "debug", ()),
 }
 
 

@@ -20,7 +20,8 @@ def main() -> None:
         print(f"没有 {path} 这个文件。", file=sys.stderr)
         raise SystemExit(2)
     del sys.argv[1]
-    run("lora" if "lora" in path.name.lower() else "data", path)
+    name = path.name.lower()
+    run(next((todo for todo in ("lora", "debug") if todo in name), "data"), path)
 
 
 if __name__ == "__main__":

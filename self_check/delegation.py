@@ -8,6 +8,7 @@ from pathlib import Path
 _READY_MADE = {
     "data": ("data_solution", "trl", "tests", "zoo"),
     "lora": ("lora_solution", "peft", "tests", "zoo"),
+    "debug": ("debug_solution", "trl", "tests", "zoo"),
 }
 _LOADERS = {"import_module", "__import__", "open", "Path", "run_path", "spec_from_file_location", "exec", "eval"}
 _GIVEN = {"main", "guard"}  # 练习文件里给定的代码从 self_check 用到的

@@ -47,8 +47,9 @@ from finetuning.terminal import say
 from self_check.sandbox import SetupError
 from self_check.supervisor import check_file
 
-_CLASSES = {"SFTDataset": "data", "LoRALinear": "lora"}
-_EXERCISE = re.compile(r"(data|lora)[-_ ]?exercise", re.IGNORECASE)
+# 有这些类、函数的，就是那道练习
+_DEFINITIONS = {"data": {"SFTDataset"}, "lora": {"LoRALinear"}, "debug": {"train", "answer"}}
+_EXERCISE = re.compile(r"(data|lora|debug)[-_ ]?exercise", re.IGNORECASE)
 _HINTS = Path(".self_check_cache", "hints.json")
 _SKIPPED = {".venv", "__pycache__", "site-packages", ".git", "self_check", "tests"}
 
@@ -60,7 +61,7 @@ class Submission:
     Attributes:
         file: 相对作业目录的路径。
         name: 名字：文件名去掉 ``data_exercise`` 之类剩下的，没有剩下的就是作业目录下一层的目录。
-        todo: ``"data"`` 或 ``"lora"``；没有那两个类（空的、语法错误）的看文件名。
+        todo: ``"data"``、``"lora"`` 或 ``"debug"``；没有该有的类、函数（空的、语法错误）的看文件名。
         content: 文件的内容，检查以前就读好。
         hints: 看过几条提示；不知道是 None。
     """
@@ -91,7 +92,9 @@ def main() -> None:
     arguments = _parse()
     submissions = list(find_submissions(arguments.folder))
     if not submissions:
-        _fail(f"{arguments.folder} 里没有练习文件（有 SFTDataset 或 LoRALinear 这个类的 .py 文件）。")
+        _fail(
+            f"{arguments.folder} 里没有练习文件（有 SFTDataset、LoRALinear 这两个类，或 train、answer 这两个函数的 .py 文件）。"
+        )
     grades: list[Grade] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
         for number, grade in enumerate(pool.map(partial(grade_one, seed=arguments.seed), submissions), 1):
@@ -182,12 +185,13 @@ def _todo_of(name: str, content: bytes) -> str | None:
     if name.endswith("_solution.py"):
         return None
     try:
-        classes = {node.name for node in ast.parse(content).body if isinstance(node, ast.ClassDef)}
+        body = ast.parse(content).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        classes = set()
-    by_class = next((todo for each, todo in _CLASSES.items() if each in classes), None)
+        body = []
+    defined = {node.name for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    by_definition = next((todo for todo, needed in _DEFINITIONS.items() if needed <= defined), None)
     named = _EXERCISE.search(name)
-    return by_class or (named[1].lower() if named else None)
+    return by_definition or (named[1].lower() if named else None)
 
 
 def _name_of(relative: Path) -> str:

@@ -30,7 +30,7 @@ def run_suite(exercise: Exercise, subject: Any) -> Report:
             continue
         if prepared is None:
             prepared = exercise.prepare(subject)
-        outcome = run_limited(partial(check, prepared), source_file)
+        outcome = run_limited(partial(check, prepared), source_file, exercise.cpu_seconds)
         printed.append(outcome.printed)
         diagnosis = outcome.value
         if outcome.error is not None:

@@ -23,9 +23,9 @@ from typing import Any
 
 from self_check.text import cleaned
 
-# 正常的实现只要几毫秒。按 CPU 时间算，机器忙的时候不会误判；墙上时间管等待网络、锁之类。
+# 时限按 CPU 时间算，机器忙的时候不会误判；墙上时间管等待网络、锁之类。
 CPU_SECONDS = 2.0
-WALL_SECONDS = 20.0
+WALL_SECONDS, WALL_TIMES = 20.0, 4.0  # 墙上时间至少这么多秒，或 CPU 时间的几倍
 SLEEP_SECONDS = 0.5  # 一共可以 sleep 多久
 
 on_memory_error: list[Callable[[], None]] = []  # 内存到了上限时
@@ -95,11 +95,12 @@ def untraced() -> Iterator[None]:
         sys.settrace(tracer)
 
 
-def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
+def run_limited(function: Callable[[], Any], source_file: str, cpu_seconds: float = CPU_SECONDS) -> Outcome:
     """运行 ``function``，不论它做什么都会返回。
 
     Args:
         source_file: 学习者的文件；超时以后，从它的哪一行退出由这里决定。
+        cpu_seconds: 最多用多少秒 CPU 时间。
     """
     value: Any = None
     error: BaseException | None = None
@@ -133,7 +134,7 @@ def run_limited(function: Callable[[], Any], source_file: str) -> Outcome:
         _no_garbage_collection(),
     ):
         thread.start()
-        if not _wait(thread):
+        if not _wait(thread, cpu_seconds):
             line = _line_in(sys._current_frames().get(thread.ident or 0), source_file)
             try_bodies = _try_bodies(source_file)
             thread.join(1.0)
@@ -180,7 +181,7 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _wait(thread: threading.Thread) -> bool:
+def _wait(thread: threading.Thread, cpu_seconds: float) -> bool:
     """等线程结束；超时返回 False。用着调试器时不限时，import 所用的时间不算。"""
     cpu, wall = time.process_time(), time.monotonic()
     while True:
@@ -191,7 +192,9 @@ def _wait(thread: threading.Thread) -> bool:
             tick()
         if debugger_attached() or _is_importing(sys._current_frames().get(thread.ident or 0)):
             cpu, wall = time.process_time(), time.monotonic()
-        if time.process_time() - cpu > CPU_SECONDS or time.monotonic() - wall > WALL_SECONDS:
+        if time.process_time() - cpu > cpu_seconds or time.monotonic() - wall > max(
+            WALL_SECONDS, WALL_TIMES * cpu_seconds
+        ):
             return False
 
 

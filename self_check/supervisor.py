@@ -29,7 +29,7 @@ def check_file(todo: str, path: Path, cwd: Path | None = None, seed: int | None 
     """检查一个文件。
 
     Args:
-        todo: ``"data"`` 或 ``"lora"``。
+        todo: ``"data"``、``"lora"`` 或 ``"debug"``。
         path: 学习者的文件。
         cwd: 在哪个目录里运行；None 是现在的目录。
         seed: 随机的用例的种子；None 是照环境变量 ``SELF_CHECK_SEED``，没有设就每次不同。

@@ -37,7 +37,7 @@ _OUTPUT_BYTES = 64 * 10**6
 
 
 def main() -> None:
-    """命令行的参数：``data`` 或 ``lora``、学习者的文件、把结果写到哪个目录。"""
+    """命令行的参数：``data``、``lora`` 或 ``debug``，学习者的文件、把结果写到哪个目录。"""
     todo, path, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     sys.argv = [str(path)]
     with (folder / STUCK).open("w", encoding="utf-8") as stuck:

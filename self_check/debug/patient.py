@@ -1,0 +1,117 @@
+"""TODO 4：用学习者的 ``train`` 在自带的基座上真的训练一次，记下外面看得见的；各项检查共用这一次。"""
+
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from data_solution import SFTDataset
+from finetuning.collator import PaddedCollator
+from finetuning.conversations import Conversation
+from finetuning.evaluate import generate_answers
+from finetuning.model import load_model
+from finetuning.quiet import quiet_libraries
+from finetuning.reading import load_conversations
+from self_check.location import learner_file
+from self_check.sandbox import calling, untraced
+
+ROOT = Path(__file__).parents[2]
+STEPS, BATCH_SIZE, QUESTIONS, NEW_TOKENS = 40, 8, 24, 40
+CALLED = f"model, losses = train(base, tokenizer, conversations)，{STEPS} 步，每步 {BATCH_SIZE} 段"
+_LOOKED_AT = 1  # 看第几步的梯度（从 0 数起）：第一步的，积没积起来都一样
+
+
+@dataclass
+class Step:
+    """优化器走的一步。"""
+
+    learning_rate: float
+    parameters: dict[int, torch.Tensor] = field(default_factory=dict)  # id → 走这一步以前的值
+    gradients: dict[int, torch.Tensor | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """训练的结果。"""
+
+    model: Any
+    losses: Any
+    steps: list[Step]
+
+
+class Patient:
+    """学习者的程序，和训练它的一切。"""
+
+    def __init__(self, subject: Any) -> None:
+        self.train, self.answer = getattr(subject, "train", None), getattr(subject, "answer", None)
+        self.source_file = learner_file(subject)
+        with untraced():
+            quiet_libraries()
+            self.base, self.tokenizer, _ = load_model(str(ROOT / "base_model"))
+            self.conversations = load_conversations(str(ROOT / "data/train.jsonl"))[: STEPS * BATCH_SIZE]
+            self.questions = load_conversations(str(ROOT / "data/dev.jsonl"))[:QUESTIONS]
+            self.original = copy.deepcopy(self.base.state_dict())
+        self._trained: Trained | None = None
+
+    def trained(self) -> Trained:
+        """训练一次；第二次起，用第一次的结果。"""
+        if self._trained is None:
+            steps: list[Step] = []
+
+            def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+                step = Step(max(group["lr"] for group in optimizer.param_groups))
+                if len(steps) == _LOOKED_AT:
+                    for each in (each for group in optimizer.param_groups for each in group["params"]):
+                        step.parameters[id(each)] = each.detach().clone()
+                        step.gradients[id(each)] = None if each.grad is None else each.grad.clone()
+                steps.append(step)
+
+            handle = register_optimizer_step_pre_hook(record)
+            try:
+                with calling(CALLED), torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    result = self.train(self.base, self.tokenizer, self.conversations)  # type: ignore[misc]
+            finally:
+                handle.remove()
+            model, losses = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+            self._trained = Trained(model, losses, steps)
+        return self._trained
+
+    @cached_property
+    def batches(self) -> list[dict[str, torch.Tensor]]:
+        """前两批，标签和填充都由参考答案来写。"""
+        dataset = SFTDataset(self.conversations[: 2 * BATCH_SIZE], self.tokenizer)
+        collate = PaddedCollator(self.tokenizer.pad_token_id)
+        return [collate([dataset[index] for index in range(start, start + BATCH_SIZE)]) for start in (0, BATCH_SIZE)]
+
+    def first_loss(self) -> float:
+        """基座在第一批上的损失。"""
+        with untraced(), torch.no_grad():
+            return self.base(**self.batches[0]).loss.item()
+
+    def gradients(self, parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """权重是 ``parameters`` 时，第二批的梯度。"""
+        with untraced():
+            model = copy.deepcopy(self.base)
+            model.load_state_dict(self.original)
+            with torch.no_grad():
+                for name, value in parameters.items():
+                    model.get_parameter(name).copy_(value)
+            model.zero_grad()
+            model(**self.batches[_LOOKED_AT]).loss.backward()
+            return {name: each.grad for name, each in model.named_parameters() if each.grad is not None}
+
+    def looked_at(self) -> Step | None:
+        """看梯度的那一步。"""
+        steps = self.trained().steps
+        return steps[_LOOKED_AT] if len(steps) > _LOOKED_AT else None
+
+    def spoken(self, questions: list[Conversation]) -> list[str]:
+        """训练好的模型的回答，由我们来生成；没有停下的，末尾有省略号。"""
+        with untraced():
+            answers = generate_answers(self.trained().model, self.tokenizer, questions, [NEW_TOKENS] * len(questions))
+        return [each.text if each.ended else f"{each.text}……" for each in answers]

@@ -1,0 +1,49 @@
+"""TODO 4 的各种半成品：参考答案里留着一处或几处错，和几种别的写法。"""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOLUTION = (ROOT / "debug_solution.py").read_text(encoding="utf-8")
+
+# 症状 → （参考答案里的写法，错的写法）：练习里的五处，和学习者会添上的几处
+MISTAKES = {
+    "first_loss": ("[IGNORE_INDEX] * (length - real)", "[pad_id] * (length - real)"),
+    "nothing_trains": ("AdamW(model.parameters()", "AdamW(base.parameters()"),
+    "gradients_pile_up": ("        optimizer.zero_grad()\n", ""),
+    "diverges": ("learning_rate: float = 1e-3", "learning_rate: float = 3e-2"),
+    "answers_differ": (
+        "torch.tensor([chatml.prompt(question)])",
+        "torch.tensor([chatml.prompt(question)[:-3]])",
+    ),
+}
+OTHERS = {
+    "learns_too_little": ("learning_rate: float = 1e-3", "learning_rate: float = 1e-6"),
+    "base_modified": ("copy.deepcopy(base).train()", "base.train()"),
+    "wrong_return_type": ("return model.eval(), losses", "return model.eval()"),
+    "first_loss": ('example["labels"] + [IGNORE_INDEX]', 'example["input_ids"] + [IGNORE_INDEX]'),
+}
+RIGHT = {
+    "zero_after": (
+        ("        optimizer.zero_grad()\n", ""),
+        ("        schedule.step()\n", "        schedule.step()\n        optimizer.zero_grad()\n"),
+    ),
+    "clipped": (
+        (
+            "        optimizer.step()\n",
+            "        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n        optimizer.step()\n",
+        ),
+    ),
+    "larger_rate": (("learning_rate: float = 1e-3", "learning_rate: float = 2e-3"),),
+    "grads_to_none": (
+        ("        optimizer.zero_grad()\n", "        for each in model.parameters():\n            each.grad = None\n"),
+    ),
+}
+
+
+def program(*changes: tuple[str, str]) -> str:
+    """参考答案，改了这几处。"""
+    text = SOLUTION
+    for right, wrong in changes:
+        assert text.count(right) == 1, right
+        text = text.replace(right, wrong)
+    return text
