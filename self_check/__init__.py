@@ -8,7 +8,8 @@
     self_check.check_file("data", "data_exercise.py")   # 在另一个进程里：卡住了也能停下
 
 三道练习各有一个文件夹，``data/`` 是 TODO 1，``lora/`` 是 TODO 2，``debug/`` 是 TODO 4，互不相干；
-从它们的 ``exercise.py`` 读起，一道练习查什么、按什么顺序、怎样提示，都从那里找得到。这一层是各道练习共用的，大致按一次自查走过的次序：
+从它们的 ``exercise.py`` 读起，一道练习查什么、按什么顺序、怎样提示，都从那里找得到。
+这一层是各道练习共用的，大致按一次自查走过的次序：
 
 - ``cli.py`` 命令行，``grade.py`` 批改一个班；``todos.py`` 找到练习，用到哪一道才装入哪一道；
 - ``supervisor.py`` 另开一个进程并看着它；``worker.py`` 在那里装入文件，``delegation.py`` 看是不是自己写的；

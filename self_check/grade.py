@@ -93,7 +93,8 @@ def main() -> None:
     submissions = list(find_submissions(arguments.folder))
     if not submissions:
         _fail(
-            f"{arguments.folder} 里没有练习文件（有 SFTDataset、LoRALinear 这两个类，或 train、answer 这两个函数的 .py 文件）。"
+            f"{arguments.folder} 里没有练习文件"
+            "（有 SFTDataset、LoRALinear 这两个类，或 train、answer 这两个函数的 .py 文件）。"
         )
     grades: list[Grade] = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
