@@ -85,7 +85,7 @@ def cases_table(records: Sequence[Record]) -> str:
 
 def examination(broken: Sequence[Record], healthy: Sequence[Record]) -> str:
     """混淆表：没有见过的种子，诊断说了什么，对不对。"""
-    right = [_is_right(record) for record in broken]
+    right = [is_right(record) for record in broken]
     silent = [not diagnose(record.symptoms) for record in healthy]
     lines = [
         "# 考试",
@@ -102,7 +102,7 @@ def examination(broken: Sequence[Record], healthy: Sequence[Record]) -> str:
         for name in dict.fromkeys(record.case for record in records):
             own = own_records(records, name)
             wanted = "、".join(CASES[name].findings) or ("没有害处" if records is broken else "健康")
-            share = f"{sum(map(_is_right, own))}/{len(own)}"
+            share = f"{sum(map(is_right, own))}/{len(own)}"
             lines.append(f"| {CASES[name].title} | {wanted} | {_names(own)} | {share} |")
     return "\n".join(lines) + "\n"
 
@@ -128,7 +128,8 @@ def own_records(records: Sequence[Record], name: str) -> list[Record]:
     return [record for record in records if record.case == name]
 
 
-def _is_right(record: Record) -> bool:
+def is_right(record: Record) -> bool:
+    """诊断说对了没有。"""
     wanted = CASES[record.case].findings
     found = {finding.name for finding in diagnose(record.symptoms)}
     return bool(found & set(wanted)) if wanted else not found

@@ -42,7 +42,8 @@ def _checked(content: dict[str, Any], file: Path) -> Symptoms:
             raise UserError(f"{file} 的训练记录里有一项没有步数（step），读不懂。")
         log.append({name: entry[name] for name in LOGGED if _is_number(entry.get(name))})
     others = {name: value for name, value in content.items() if name not in ("log", "samples")}
-    if wrong := next((name for name, value in others.items() if isinstance(value, (list, dict))), None):
+    words = ("trained_dtype", "opening")
+    if wrong := next((n for n, v in others.items() if not (v is None or _is_number(v) or n in words)), None):
         raise UserError(f"{file} 的 {wrong} 应当是一个数，读不懂。")
     return from_json(others | {"log": sorted(log, key=lambda entry: entry["step"])})
 

@@ -43,7 +43,7 @@ def write(path: Path, records: Iterable[Record]) -> None:
     for record in records:
         whole = asdict(record)
         whole["symptoms"]["log"] = [[entry.get(name) for name in LOGGED] for entry in record.symptoms.log]
-        whole["symptoms"] = {name: value for name, value in whole["symptoms"].items() if value is not None}
+        whole["symptoms"] = {name: value for name, value in whole["symptoms"].items() if value not in (None, ())}
         lines.append(json.dumps(_rounded(whole), ensure_ascii=False, separators=(",", ":")))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

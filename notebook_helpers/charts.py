@@ -18,7 +18,18 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
-from finetuning.drawing import GREY, LOOKS, WIDTH, Panel, add_legend, bar_panels, style, to_svg
+from finetuning.drawing import (
+    GREY,
+    LOOKS,
+    WIDTH,
+    Curves,
+    Panel,
+    add_legend,
+    bar_panels,
+    curve_panels,
+    style,
+    to_svg,
+)
 from notebook_helpers.html import note as note_html
 
 Values = float | Sequence[float]  # 一次测得的，或几个种子各一个
@@ -153,6 +164,17 @@ def bars(panels: Sequence[Panel], title: str = "", note: str = "") -> HTML:
             for panel in panels
         )
         return _picture(bar_panels(panels), f"{title}{'，' if title else ''}{alt}。", title, note)
+
+
+def curves(panels: Sequence[Curves], title: str = "", note: str = "") -> HTML:
+    """几格曲线，纵轴是对数的，每格一样。"""
+    with style():
+        alt = "；".join(
+            f"{panel.title}，"
+            + "、".join(f"{name}从 {line[0][1]:.2g} 到 {line[-1][1]:.2g}" for name, line in panel.series.items())
+            for panel in panels
+        )
+        return _picture(curve_panels(panels), f"{title}{'，' if title else ''}{alt}。", title, note)
 
 
 def scatter(
