@@ -54,6 +54,13 @@ def _leak(outputs: dict[str, str], name: str, what: str) -> list[float]:
     return numbers(line.partition(what)[2])
 
 
+def _lesson(outputs: dict[str, str], name: str) -> list[float]:
+    """第 10 节的表里的一行：训练损失、验证损失、答对（百分数）的平均。"""
+    (cells,) = [cells for title, cells in rows(outputs["clinic-lesson"]).items() if name in title]
+    training, validation, right = [numbers(cell)[0] for cell in cells if cell]
+    return [training, validation, 100 * right]
+
+
 def _memory(outputs: dict[str, str], model: str, method: str, checkpointing: str = "") -> list[str]:
     """权重、梯度和优化器、激活……、一共、显卡。"""
     lines = [[cell.strip() for cell in line.split("|")] for line in outputs["memory"].splitlines()]
@@ -314,7 +321,49 @@ CLAIMS = [
     Claim("forget-md", "第一轮的技能就从九成多掉到一到两成多", ("forget-chat",)),
     Claim("forget-md", "都与基座相同", ("results/comparison.md",)),
     Claim("remember9", "几个种子，看范围重不重叠", (LOGIC,)),
-    # 10 真实的模型
+    # 10 诊断
+    Claim("sec10clinic", "一处一处地故意弄坏，一共三十多种", ("clinic/cases.py",)),
+    Claim("sec10clinic", "最前面一份是健康的", ("clinic-table", "clinic-reveal")),
+    Claim("clinic-reveal-md", "它只看症状，不知道弄坏的是哪里", ("clinic/doctor.py",)),
+    Claim(
+        "clinic-reveal-md",
+        "每一份都交给**诊断**",
+        ("clinic-reveal",),
+        lambda o: o["clinic-reveal"].count("没有看出问题") == 1,
+    ),
+    Claim("clinic-lesson-md", "步数都是 150，每次只改一样", ("clinic/cases.py",)),
+    Claim(
+        "clinic-read-md",
+        "20 段不同的对话，反复看，就从一题不对到对七成多",
+        ("clinic-lesson",),
+        lambda o: 70 <= _lesson(o, "只有 20 段")[-1] < 80,
+    ),
+    Claim(
+        "clinic-read-md",
+        "1,000 段与 4,800、9,000 段，答对的比例分不出",
+        ("clinic-lesson",),
+        lambda o: max(x := [_lesson(o, name)[-1] for name in ("只有 1,000", "健康", "9,000")]) - min(x) < 2,
+    ),
+    Claim(
+        "clinic-read-md",
+        "一成是错的，答对少了几个百分点；三成，少了近一成",
+        ("clinic-lesson",),
+        lambda o: (
+            1 < (right := _lesson(o, "健康")[-1]) - _lesson(o, "10%")[-1] < 5 < right - _lesson(o, "30%")[-1] < 11
+        ),
+    ),
+    Claim(
+        "clinic-read-md",
+        "验证损失是健康的好几倍",
+        ("clinic-lesson",),
+        lambda o: _lesson(o, "30%")[1] > 3 * _lesson(o, "健康")[1],
+    ),
+    Claim("clinic-read-md", "一半是重复的，答对的比例分不出", ("clinic-lesson",)),
+    Claim("clinic-read-md", "验证损失并没有像书上那样回升", ("clinic-read", "results/clinic.svg")),
+    Claim("clinic-read-md", "结束标记没有学的（甲），损失与健康的一样，答对却只剩两成", ("clinic-table",)),
+    Claim("todo4-md", "却有**五处错**", ("tests/test_self_check_debug.py",)),
+    Claim("remember10", "一个症状常有几种病因", (LOGIC,)),
+    # 11 真实的模型
     Claim("sec10", "就能精确地算出来", ("benchmarks/README.md",)),
     Claim(
         "memory-md",
@@ -344,7 +393,7 @@ CLAIMS = [
         lambda o: "→ QLoRA 少" in next(x for x in o["quantized"].splitlines() if "smollm2" in x),
     ),
     Claim("memory-md", "大模型上常用的数，不是我们量的", (LOGIC,)),
-    # 11 想一想
+    # 12 想一想
     Claim("sec11", "没有不同，都是猜下一个 token 的交叉熵", (LOGIC,)),
     Claim("sec11", "差别在起伏之内", ("variants-measure",)),
     Claim("sec11", "它的训练损失与正常的几乎一样", ("variants-curves",)),

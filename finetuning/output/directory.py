@@ -41,6 +41,7 @@ from finetuning.output.claim import (
     ANSWERS_FILE,
     METRICS_FILE,
     PUBLISHING_DIR,
+    SYMPTOMS_FILE,
     TRAINER_STATE,
     UNFINISHED_DIR,
     acquire,
@@ -198,7 +199,8 @@ class OutputDir:
             for name, meaning in ((MERGED_DIR, "合并好的整个模型"), (BASE_DIR, "这一轮的基座"))
             if name in files_of(self.path)
         )
-        say(f"结果在 {self.path}：权重、分词器、{METRICS_FILE}、{ANSWERS_FILE}、{RECORD_FILE}、loss_curve.png{more}")
+        files = "、".join((METRICS_FILE, ANSWERS_FILE, SYMPTOMS_FILE, RECORD_FILE, "loss_curve.png"))
+        say(f"结果在 {self.path}：权重、分词器、{files}{more}")
         say(f"和它聊天：{command_line(['chat.py', str(self.path)])}")
 
 
