@@ -64,7 +64,7 @@ class Curve:
         start: 第一个训练损失。
         end: 训练损失最后一成的平均。
         rise: 平滑以后的训练损失，从以前的最低点往上最多升了多少，除以 ``start``。
-        half_step: 第几步降到了一半（``start`` 和 ``end`` 的正中）；``half_share`` 是它占全部步数的比例。
+        fall_step: 预热以后，第几步降了三分之二（从 ``start`` 到 ``end``）；``fall_share`` 是它占其余步数的比例。
         validation_end: 最后的验证损失。
         validation_third: 走到三分之一时的验证损失；验证不到 ``_FEWEST_CHECKS`` 次，是 None。
         validation_rise: 验证损失从以前的最低点往上最多升了多少，除以训练前的检验损失（没有就除以 ``start``）。
@@ -73,8 +73,8 @@ class Curve:
     start: float
     end: float
     rise: float
-    half_step: int
-    half_share: float
+    fall_step: int
+    fall_share: float
     validation_end: float | None
     validation_rise: float
     validation_third: float | None
@@ -87,18 +87,31 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
     if len(losses) < _FEWEST_POINTS or not all(map(math.isfinite, losses)):
         return None
     smooth, start, end = _smoothed(losses), losses[0], _end(losses)
-    half = next((index for index, loss in enumerate(smooth) if loss <= (start + end) / 2), len(points) - 1)
+    fallen = next(
+        (index for index, loss in enumerate(smooth) if loss <= start - 2 / 3 * (start - end)), len(points) - 1
+    )
     validation = [loss for _, loss in symptoms.curve("eval_loss") if math.isfinite(loss)]
+    warm, last = _warm(symptoms), points[-1][0]
+    fall_step = max(0, points[fallen][0] - warm)
     return Curve(
         start=start,
         end=end,
         rise=_rise(smooth) / max(start, _TINY),
-        half_step=points[half][0],
-        half_share=points[half][0] / points[-1][0],
+        fall_step=fall_step,
+        fall_share=fall_step / max(1, last - warm),
         validation_end=validation[-1] if validation else None,
         validation_rise=_rise(validation) / max(symptoms.before or start, _TINY) if validation else 0.0,
         validation_third=validation[round(len(validation) / 3) - 1] if len(validation) >= _FEWEST_CHECKS else None,
     )
+
+
+def _warm(symptoms: Symptoms) -> int:
+    """预热到第几步：学习率最大的那一步；没有记下，或一直不降的，是 0。"""
+    rates = symptoms.curve("learning_rate")
+    if not rates:
+        return 0
+    step, highest = max(rates, key=lambda point: (point[1], -point[0]))
+    return step if highest > rates[-1][1] else 0
 
 
 def _rise(values: Sequence[float]) -> float:
@@ -195,19 +208,19 @@ def truncated(s: Symptoms) -> Finding | None:
     )
 
 
-_EVERYTHING = 0.95  # 病历：健康的 0.30，每个 token 都学的 0.98（各段最后的换行算不算，随写法而不同）
+_EXTRA = 0.2  # 病历：健康的 0.00，每个 token 都学的、-100 写成 0 的 0.67 以上
 
 
 def everything_learnt(s: Symptoms) -> Finding | None:
     """不该学的也学了。"""
-    if s.learnt_share is None or s.learnt_share < _EVERYTHING:
+    if s.extra_share is None or s.extra_share < _EXTRA:
         return None
     return Finding(
         "everything_learnt",
-        "几乎每个 token 都在学",
-        f"训练数据的 token 里，{s.learnt_share:.0%} 要学",
-        "连用户的话也学了；或不学的位置写成了 0 之类，没有写成 -100（那样的话，训练前的损失高得出奇）",
-        "看几段的 labels：不学的位置应当是 -100；数据本来就只有回答的，不必改",
+        "别人的话也在学",
+        f"要学的 token 里，{s.extra_share:.0%} 不是助手的",
+        "连用户的话、角色的头也学了；或不学的位置写成了 0 之类，没有写成 -100（那样的话，训练前的损失高得出奇）",
+        "看几段的 labels：不学的位置应当是 -100",
         "高",
     )
 
@@ -322,17 +335,19 @@ def low_precision(s: Symptoms) -> Finding | None:
     )
 
 
-_TINY_BATCH = 2  # 估计
+_TINY_BATCH, _FEW_TOKENS = 2, 64  # 估计：一两段对话，一步也就学几十个 token
 
 
 def noisy_steps(s: Symptoms) -> Finding | None:
     """一步看得太少。"""
     if s.rows_per_step is None or s.rows_per_step > _TINY_BATCH or (s.train_rows or 0) <= _TINY_BATCH:
         return None
+    if s.rows_per_step * (s.answer_tokens or 0) >= _FEW_TOKENS:
+        return None
     return Finding(
         "noisy_steps",
         "一步看得太少",
-        f"一步只看 {s.rows_per_step} 段",
+        f"一步只看 {s.rows_per_step} 段，学 {s.rows_per_step * (s.answer_tokens or 0):.0f} 个 token",
         "每一步的方向只由一两段对话决定，忽左忽右",
         "加大 --per_device_train_batch_size；内存不够，就加大 --gradient_accumulation_steps",
         "中",
@@ -409,8 +424,8 @@ def rate_too_high(s: Symptoms) -> Finding | None:
         evidence = f"数据还没有看完一遍半，验证损失已经先降后升，升了 {curve.validation_rise:.0%}"
     elif _stuck_until_the_end(s, curve):
         evidence = (
-            f"训练损失第 {curve.half_step} 步就降了一半，验证损失走到三分之一时却还有 {curve.validation_third:.3f}，"
-            f"学习率降下来以后才到 {curve.validation_end:.3f}"
+            f"预热以后 {curve.fall_step} 步，训练损失就降了三分之二；验证损失走到三分之一时却还有"
+            f" {curve.validation_third:.3f}，学习率降下来以后才到 {curve.validation_end:.3f}"
         )
     else:
         return None
@@ -421,34 +436,36 @@ def rate_too_high(s: Symptoms) -> Finding | None:
         "学习率太大（LoRA：学习率 × alpha / r 太大，或 A 的初值太大）",
         "学习率减小到三分之一和十分之一，各走几十步，看损失是不是一路往下",
         "高" if curve.rise >= _EXPLODED else "中",
-        "" if curve.rise >= _EXPLODED else "训练数据与检验数据不是一回事：学习率减小了还是这样，就是数据",
+        ""
+        if curve.rise >= _EXPLODED
+        else "任务本来学得慢，或训练数据与验证数据不是一回事：学习率减小了还是这样，就是它们",
     )
 
 
 def _stuck_until_the_end(s: Symptoms, curve: Curve) -> bool:
     """开头降得很快，然后停在高处，学习率降下来才接着降。"""
     third, last = curve.validation_third, curve.validation_end
-    if third is None or last is None or curve.half_share >= _LATE_SHARE:
+    if third is None or last is None or curve.fall_share >= _LATE_SHARE:
         return False
     return third >= _STUCK * (s.before or curve.start) and third >= _LATE_GAIN * last
 
 
-_LATE_SHARE, _LATE_STEPS = 0.15, 20  # 病历：太小的 0.20 到 0.37（29 步以后），健康的 0.06 到 0.10（9 到 15 步）
+_LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 步以上），别的 0.13 以下（18 步以下）
 
 
 def rate_too_low(s: Symptoms) -> Finding | None:
     """学习率太小。"""
     curve = curve_of(s)
-    if curve is None or curve.half_share < _LATE_SHARE or curve.half_step < _LATE_STEPS or curve.end >= curve.start:
+    if curve is None or curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS or curve.end >= curve.start:
         return None
     return Finding(
         "rate_too_low",
         "学得太慢",
-        f"走到第 {curve.half_step} 步（{curve.half_share:.0%}），训练损失才降到一半",
+        f"预热以后走了 {curve.fall_step} 步（{curve.fall_share:.0%}），训练损失才降了三分之二",
         "学习率太小",
         "学习率加大到三倍和十倍，各走几十步，看损失是不是降得快得多",
         "中",
-        "预热太长、训练的参数太少：看学习率的曲线，看训练了多少参数",
+        "训练的参数太少，或任务本来学得慢：看训练了多少参数",
     )
 
 
@@ -511,12 +528,13 @@ def wrong_answers(s: Symptoms) -> Finding | None:
     )
 
 
+_ENOUGH_ANSWERS = 10  # 估计：问得太少，看不出回答的样子
 _STOPS = 0.9  # 病历：健康的 1.00，不学结束标记的 0.5
 
 
 def never_stops(s: Symptoms) -> Finding | None:
     """回答不停。"""
-    if s.ended is None or s.ended >= _STOPS:
+    if s.ended is None or s.ended >= _STOPS or (s.asked or 0) < _ENOUGH_ANSWERS:
         return None
     unlearnt = s.ends_learnt is not None and s.ends_learnt < _STOPS
     return Finding(
@@ -536,7 +554,9 @@ _SAME_OPENING = 0.3  # 病历：八成的回答同一个开头的 0.76，健康�
 
 def one_opening(s: Symptoms) -> Finding | None:
     """回答千篇一律。"""
-    if s.opening_share is None or s.opening_share - (s.references_opening_share or 0) < _SAME_OPENING:
+    if s.opening_share is None or (s.asked or 0) < _ENOUGH_ANSWERS:
+        return None
+    if s.opening_share - (s.references_opening_share or 0) < _SAME_OPENING:
         return None
     return Finding(
         "one_opening",

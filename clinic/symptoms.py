@@ -31,6 +31,7 @@ class Symptoms:
         truncated_rows: 其中被 ``max_length`` 截断的，和截断后没有回答可学、因而略去的。
         system_share: 训练数据里有系统提示的占多少；``tested_system_share`` 是检验时提问的。
         learnt_share: 训练数据的 token 里，要学的占多少。
+        extra_share: 检验数据里，要学的 token 有多少不是助手的（多出来的占要学的多少）。
         answers_learnt: 检验数据里，要学的 token 连起来含有整个回答的占多少段。
         ends_learnt: 检验数据里，要学的最后一个 token 是结束标记的占多少段。
         test_seen: 检验数据里，问题在训练数据里也有的占多少；``validation_seen`` 是验证数据的。
@@ -63,6 +64,7 @@ class Symptoms:
     system_share: float | None = None
     tested_system_share: float | None = None
     learnt_share: float | None = None
+    extra_share: float | None = None
     answers_learnt: float | None = None
     ends_learnt: float | None = None
     test_seen: float | None = None

@@ -42,9 +42,12 @@ def data_symptoms(data: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str,
     if data.validation is not None:
         found["validation_seen"] = data.num_seen.get("validation", 0) / len(data.validation)
     if len(data.test) == len(data.test_rows) and not data.test.num_truncated:  # 两边对得上，回答都完整
-        answers = [chatml.segments(data.test_rows[index].conversation[-1]).content for _, index in tested]
+        conversations = [data.test_rows[index].conversation for _, index in tested]
+        answers = [chatml.segments(conversation[-1]).content for conversation in conversations]
         whole = [_contains(ids, answer) for ids, answer in zip(taught, answers, strict=True)]
         found["answers_learnt"] = sum(whole) / len(whole)
+        own = sum(_assistant_tokens(conversation, chatml) for conversation in conversations)
+        found["extra_share"] = max(0.0, 1 - own / max(1, sum(map(len, taught))))
     return found
 
 
@@ -119,6 +122,12 @@ def _count_learnt(examples: Sequence[dict[str, list[int]]]) -> tuple[int, int]:
     """（要学的 token 数, 全部的 token 数）。"""
     learnt = sum(label != IGNORE_INDEX for example in examples for label in example["labels"])
     return learnt, sum(len(example["input_ids"]) for example in examples)
+
+
+def _assistant_tokens(conversation: Conversation, chatml: ChatML) -> int:
+    """助手的内容和结束标记一共几个 token。"""
+    segments = [chatml.segments(message) for message in conversation if message["role"] == "assistant"]
+    return sum(len(each.content) + len(each.end) for each in segments)
 
 
 def _contains(ids: list[int], part: list[int]) -> bool:

@@ -211,9 +211,12 @@ class Report:
     def _symptoms(self, before: Score, after: Score) -> Symptoms:
         """这次训练的症状；逐字核对的数据，另让它把一部分问题从头答到停，看看回答的样子。"""
         trainer = self.trainer
-        told = self.checked[:: max(1, len(self.checked) // _TOLD)][:_TOLD]
         tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
         chatml = ChatML(tokenizer)
+        short = [
+            row for row in self.checked if len(chatml.segments(row.conversation[-1]).content) < _SAMPLE_TOKENS // 2
+        ]
+        told = short[:: max(1, len(short) // _TOLD)][:_TOLD]
         room = max_positions(cast(PreTrainedModel, trainer.model)) or 2**31
         questions = [row.conversation[:-1] for row in told]
         tokens = [min(_SAMPLE_TOKENS, room - len(chatml.prompt(question))) for question in questions]
