@@ -18,6 +18,7 @@ from finetuning.interrupt import command_line
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_sft_solution.py", "train_lora_solution.py", "chat.py", "merge.py", "plan_memory.py"]
 SCRIPTS += ["compare_methods.py", "data_exercise.py", "data_solution.py", "lora_exercise.py", "lora_solution.py"]
+SCRIPTS += ["debug_exercise.py", "debug_solution.py"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
