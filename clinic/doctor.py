@@ -507,20 +507,26 @@ def overfit(s: Symptoms) -> Finding | None:
 _WHOLE_ROUND, _ENOUGH_STEPS = 0.9, 100  # 估计
 _UNLEARNT = 0.03  # 病历：一成标签错的 0.06，三成的 0.18，健康的 0.00 到 0.01
 _LEARNT_WELL = 0.3  # 病历：三成标签错的一般的一段 0.09
+# 病历：学不会的训练数据，除以没有学过的问题答错的比例，一成标签错的 0.56 到 0.9，三成的 1.1 以上；只是学得不够的（前缀微调、
+# 学习率太小）0.5 以下：它们在没有学过的问题上同样弱。
+_MORE_THAN_UNSEEN = 0.52
 
 
 def wrong_answers(s: Symptoms) -> Finding | None:
     """训练数据里有错的。"""
-    if s.unlearnt_share is None or s.typical_loss is None:
+    if s.unlearnt_share is None or s.typical_loss is None or s.exact_after is None:
         return None
     if s.unlearnt_share < _UNLEARNT or s.typical_loss > _LEARNT_WELL:
         return None
     if (s.epochs or 0) < _WHOLE_ROUND or (s.steps or 0) < _ENOUGH_STEPS:
         return None  # 还没有学过，或学得太少，学不会不说明什么
+    if s.unlearnt_share < _MORE_THAN_UNSEEN * (1 - s.exact_after):
+        return None
     return Finding(
         "wrong_answers",
         "有一部分训练数据怎么也学不会",
-        f"训练以后，一般的一段损失 {s.typical_loss:.3f}，却有 {s.unlearnt_share:.0%} 的训练数据比它高 1 nat 以上",
+        f"训练以后，一般的一段损失 {s.typical_loss:.3f}，却有 {s.unlearnt_share:.0%} 的训练数据比它高 1 nat 以上；"
+        f"没有学过的问题反而答对 {s.exact_after:.0%}",
         "这些回答是错的，或与问题对不上",
         "按损失从大到小排，读最前面的几十段训练数据",
         "中",

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from data_solution import IGNORE_INDEX, SFTDataset
 from finetuning.collator import Example, PackedCollator
 from finetuning.conversations import Conversation
+from finetuning.holdout import prompts
 from finetuning.training import CheckedTrainer
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -83,9 +84,11 @@ def validated_on_train(rows: Rows, chance: random.Random) -> Rows:
 
 
 def validated_on_held_out(rows: Rows, chance: random.Random) -> Rows:
-    """没有坏：验证数据从训练数据里留出，不再训练。"""
-    count = len(rows.validation)
-    return replace(rows, train=rows.train[count:], validation=rows.train[:count])
+    """没有坏：验证数据从训练数据里留出，问题相同的也不再训练。"""
+    validation = rows.train[: len(rows.validation)]
+    held_out = {key for conversation in validation for key in prompts(conversation)[-1:]}
+    train = [each for each in rows.train if not held_out.intersection(prompts(each))]
+    return replace(rows, train=train, validation=validation)
 
 
 def only_with(words: Sequence[str]) -> DataFault:

@@ -17,7 +17,7 @@ from finetuning.training import CheckedTrainer, planned_steps
 
 _LOOKED_AT = 500  # 数要学的 token 时，看这么多段，从头到尾均匀地取
 _COMPARED = 16  # 首尾相接与单独算，比这么多段
-_REREAD = 128  # 训练以后再看这么多段训练数据
+_REREAD = 256  # 训练以后再看这么多段训练数据
 _UNLEARNT = 1.0  # nat：比一般的高这么多，就是没有学会
 _DTYPE = "torch."
 
