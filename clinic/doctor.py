@@ -489,10 +489,13 @@ _MEMORIZED = 0.45  # 病历：200 段看 10 遍的 0.21，1,000 段看 4.8 遍�
 def overfit(s: Symptoms) -> Finding | None:
     """记住了训练数据。"""
     curve = curve_of(s)
-    held_out = curve and (curve.validation_end or s.after)
-    if curve is None or not held_out or (s.epochs or 0) <= _ONCE or curve.end >= _MEMORIZED * held_out:
+    if curve is None or (s.epochs or 0) <= _ONCE:
         return None
-    name = "验证" if curve.validation_end else "检验"
+    # 验证数据可以很少，一两段就左右它；两份都没有学过的，看损失低的一份。
+    losses = [(loss, name) for loss, name in ((curve.validation_end, "验证"), (s.after, "检验")) if loss is not None]
+    if not losses or curve.end >= _MEMORIZED * min(losses)[0]:
+        return None
+    held_out, name = min(losses)
     return Finding(
         "overfit",
         "记住了训练数据",
@@ -507,8 +510,8 @@ def overfit(s: Symptoms) -> Finding | None:
 _WHOLE_ROUND, _ENOUGH_STEPS = 0.9, 100  # 估计
 _UNLEARNT = 0.03  # 病历：一成标签错的 0.06，三成的 0.18，健康的 0.00 到 0.01
 _LEARNT_WELL = 0.3  # 病历：三成标签错的一般的一段 0.09
-# 病历：学不会的训练数据，除以没有学过的问题答错的比例，一成标签错的 0.56 到 0.9，三成的 1.1 以上；只是学得不够的（前缀微调、
-# 学习率太小）0.5 以下：它们在没有学过的问题上同样弱。
+# 病历：学不会的训练数据，除以没有学过的问题答错的比例，一成标签错的 0.56 到 0.9，三成的 1.1 以上；只是学得不够的
+# （前缀微调、学习率太小）0.5 以下：它们在没有学过的问题上同样弱。
 _MORE_THAN_UNSEEN = 0.52
 
 
