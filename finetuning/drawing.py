@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 WIDTH = 7.2  # 英寸；在屏幕上约 690 像素
 GREY = "#797979"  # 与白底、与暗色主题的 #111，对比度都是 4.3
@@ -114,6 +115,8 @@ def curve_panels(panels: Sequence[Curves], across: int = 3, width: float = WIDTH
             drawn = [(step, value) for step, value in line if 0 < value < math.inf]
             axes.plot(*zip(*drawn, strict=True), color=look.color, linestyle=look.line, label=name)
         axes.set(yscale="log", ylim=(min(values) * 0.8, max(values) * 1.25), xlim=(0, None))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(panel.title, loc="left")
         axes.grid()
         axes.tick_params(labelsize=8)
