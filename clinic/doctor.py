@@ -6,8 +6,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import mean
+from dataclasses import dataclass, replace
+from statistics import mean, median
 from typing import Any
 
 from clinic.symptoms import Symptoms
@@ -47,8 +47,8 @@ class Finding:
 # 曲线的几个特征
 
 
-def _smoothed(values: Sequence[float]) -> list[float]:
-    return [mean(values[max(0, index - 2) : index + 3]) for index in range(len(values))]
+def _smoothed(values: Sequence[float], average: Callable[[Sequence[float]], float] = mean) -> list[float]:
+    return [average(values[max(0, index - 2) : index + 3]) for index in range(len(values))]
 
 
 def _end(values: Sequence[float]) -> float:
@@ -61,9 +61,9 @@ class Curve:
     """训练损失和验证损失的几个特征。
 
     Attributes:
-        start: 第一个训练损失。
+        start: 头三个训练损失的平均。
         end: 训练损失最后一成的平均。
-        rise: 平滑以后的训练损失，从以前的最低点往上最多升了多少，除以 ``start``。
+        rise: 训练损失从以前的最低点往上最多升了多少，除以 ``start``；前后五个的平均和中位数都升了才算，一两个尖峰不算。
         fall_step: 预热以后，第几步降了三分之二（从 ``start`` 到 ``end``）；``fall_share`` 是它占其余步数的比例。
         validation_end: 最后的验证损失。
         validation_third: 走到三分之一时的验证损失；验证不到 ``_FEWEST_CHECKS`` 次，是 None。
@@ -86,7 +86,7 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
     losses = [loss for _, loss in points]
     if len(losses) < _FEWEST_POINTS or not all(map(math.isfinite, losses)):
         return None
-    smooth, start, end = _smoothed(losses), losses[0], _end(losses)
+    smooth, start, end = _smoothed(losses), mean(losses[:3]), _end(losses)
     fallen = next(
         (index for index, loss in enumerate(smooth) if loss <= start - 2 / 3 * (start - end)), len(points) - 1
     )
@@ -96,7 +96,7 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
     return Curve(
         start=start,
         end=end,
-        rise=_rise(smooth) / max(start, _TINY),
+        rise=min(_rise(smooth), _rise(_smoothed(losses, median))) / max(abs(start), _TINY),
         fall_step=fall_step,
         fall_share=fall_step / max(1, last - warm),
         validation_end=validation[-1] if validation else None,
@@ -378,6 +378,21 @@ def not_finite(s: Symptoms) -> Finding | None:
     )
 
 
+def nothing_to_learn(s: Symptoms) -> Finding | None:
+    """一个要学的 token 也没有。"""
+    losses = [loss for _, loss in s.curve("loss")]
+    if len(losses) < _FEWEST_POINTS or any(abs(loss) > _TINY for loss in losses):
+        return None
+    return Finding(
+        "nothing_to_learn",
+        "损失一直是 0",
+        f"{len(losses)} 次记录的训练损失全是 0",
+        "没有要学的 token：标签全是 -100，或回答都被 max_length 截掉了",
+        "看几段的 labels，有没有不是 -100 的；加大 max_length",
+        "高",
+    )
+
+
 _FLAT = 0.02  # 估计：从头到尾，损失只动了百分之二
 
 
@@ -450,14 +465,24 @@ def _stuck_until_the_end(s: Symptoms, curve: Curve) -> bool:
     return third >= _STUCK * (s.before or curve.start) and third >= _LATE_GAIN * last
 
 
+def _first_epoch(s: Symptoms) -> Symptoms:
+    if not s.epochs or s.epochs <= 1 or not s.log:
+        return s
+    last = max(entry["step"] for entry in s.log) / s.epochs
+    return replace(s, log=[entry for entry in s.log if entry["step"] <= last])
+
+
+_FALLEN = 0.75  # 估计；病历：学习率最小的，从 1.9 降到 0.9
 _LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 步以上），别的 0.13 以下（18 步以下）
 
 
 def rate_too_low(s: Symptoms) -> Finding | None:
-    """学习率太小。"""
-    curve = curve_of(s)
-    if curve is None or curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS or curve.end >= curve.start:
+    """学习率太小。只看第一遍：第二遍起，训练损失一级一级地降，是因为学过了。"""
+    curve = curve_of(_first_epoch(s))
+    if curve is None or curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS:
         return None
+    if curve.end >= _FALLEN * curve.start:
+        return None  # 降得太少，分不出是慢，还是数据本来如此
     return Finding(
         "rate_too_low",
         "学得太慢",
@@ -613,7 +638,7 @@ def asked_differently(s: Symptoms) -> Finding | None:
 _RULES: tuple[Callable[[Symptoms], Finding | None], ...] = (
     few_steps, test_seen, validation_seen, duplicates, truncated, everything_learnt, answers_not_learnt,
     labels_shifted, random_base, leak, base_changed, low_precision, noisy_steps,
-    not_finite, nothing_trains, rate_too_high, rate_too_low, not_better, overfit, wrong_answers,
+    not_finite, nothing_to_learn, nothing_trains, rate_too_high, rate_too_low, not_better, overfit, wrong_answers,
     never_stops, one_opening, asked_differently,
 )  # fmt: skip
 _ANSWERS = {"never_stops", "one_opening", "asked_differently"}
@@ -632,9 +657,10 @@ _EXPLAINS: dict[str, set[str]] = {
     "low_precision": {"rate_too_low"},
     "noisy_steps": _LEARNING - {"not_better"},
     "not_finite": _LEARNING | _ANSWERS,
+    "nothing_to_learn": {"nothing_trains"} | _LEARNING | _ANSWERS,
     "nothing_trains": _LEARNING | _ANSWERS,
     "rate_too_high": _LEARNING - {"rate_too_high"} | _ANSWERS,
-    "rate_too_low": {"not_better", "overfit", "wrong_answers", *_ANSWERS},
+    "rate_too_low": {"not_better", "wrong_answers", *_ANSWERS},
     "never_stops": {"one_opening", "asked_differently"},
     "asked_differently": {"one_opening"},
 }

@@ -102,7 +102,41 @@ def falling(steps, start=2.0, end=0.05, speed=15.0):
     return [end + (start - end) * math.exp(-step / speed) for step in range(steps)]
 
 
+def noisy(function, steps=100, noise=0.08):
+    """训练的样子由 ``function``（走了几成 → 损失）定，每个点上下起伏。"""
+    chance = random.Random(0)
+    return [function(step / steps) * math.exp(chance.gauss(0, noise)) for step in range(steps)]
+
+
+def staircase(x, levels):
+    """看几遍：每遍开头降一级。"""
+    return levels[min(len(levels) - 1, int(x * len(levels)))] + 0.7 * math.exp(-x * 40)
+
+
+def llm(x):
+    """大模型的微调：头几步降得快，后面几乎不动。"""
+    return 1.1 + 0.8 * math.exp(-x * 40)
+
+
 CURVES = {
+    "llm_one_epoch": (Symptoms(log(noisy(llm), [1.12]), epochs=1), set()),
+    "llm_three_epochs": (
+        Symptoms(log(noisy(lambda x: staircase(x, (1.15, 0.95, 0.8))), [1.12, 1.1, 1.13]), epochs=3),
+        set(),
+    ),
+    "llm_three_epochs_memorized": (
+        Symptoms(log(noisy(lambda x: staircase(x, (1.1, 0.6, 0.25))), [1.12, 1.2, 1.5]), epochs=3),
+        {"overfit"},
+    ),
+    "slow_domain": (
+        Symptoms(log(noisy(lambda x: 1.5 - 0.3 * x, noise=0.1), [1.45, 1.38, 1.3, 1.25, 1.2]), epochs=1),
+        set(),
+    ),
+    "hardly_moves": (Symptoms(log(noisy(lambda x: 0.9, noise=0.1), [0.9]), epochs=1), set()),
+    "dropout": (Symptoms(log(noisy(lambda x: 0.3 + 1.5 * math.exp(-x * 30)), [0.12, 0.1]), epochs=2), set()),
+    "one_spike": (Symptoms(log([llm(x / 200) + 3 * (x == 90) for x in range(200)])), set()),
+    "diverges_halfway": (Symptoms(log(noisy(lambda x: llm(x) if x < 0.5 else 7.0))), {"rate_too_high"}),
+    "all_masked": (Symptoms(log([0.0] * 50)), {"nothing_to_learn"}),
     "healthy": (Symptoms(log(falling(150))), set()),
     "noisy_but_healthy": (
         Symptoms(log([loss * random.Random(n).uniform(0.6, 1.5) for n, loss in enumerate(falling(200, end=1.0))])),
