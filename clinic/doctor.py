@@ -61,7 +61,7 @@ class Curve:
     """训练损失和验证损失的几个特征。
 
     Attributes:
-        start: 头三个训练损失的平均。
+        start: 第一个训练损失；``opening`` 是头三个的平均。
         end: 训练损失最后一成的平均。
         rise: 训练损失从以前的最低点往上最多升了多少，除以 ``start``；前后五个的平均和中位数都升了才算，一两个尖峰不算。
         fall_step: 预热以后，第几步降了三分之二（从 ``start`` 到 ``end``）；``fall_share`` 是它占其余步数的比例。
@@ -71,6 +71,7 @@ class Curve:
     """
 
     start: float
+    opening: float
     end: float
     rise: float
     fall_step: int
@@ -86,7 +87,7 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
     losses = [loss for _, loss in points]
     if len(losses) < _FEWEST_POINTS or not all(map(math.isfinite, losses)):
         return None
-    smooth, start, end = _smoothed(losses), mean(losses[:3]), _end(losses)
+    smooth, start, end = _smoothed(losses), losses[0], _end(losses)
     fallen = next(
         (index for index, loss in enumerate(smooth) if loss <= start - 2 / 3 * (start - end)), len(points) - 1
     )
@@ -95,6 +96,7 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
     fall_step = max(0, points[fallen][0] - warm)
     return Curve(
         start=start,
+        opening=mean(losses[:3]),
         end=end,
         rise=min(_rise(smooth), _rise(_smoothed(losses, median))) / max(abs(start), _TINY),
         fall_step=fall_step,
@@ -481,7 +483,7 @@ def rate_too_low(s: Symptoms) -> Finding | None:
     curve = curve_of(_first_epoch(s))
     if curve is None or curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS:
         return None
-    if curve.end >= _FALLEN * curve.start:
+    if curve.end >= _FALLEN * curve.opening:
         return None  # 降得太少，分不出是慢，还是数据本来如此
     return Finding(
         "rate_too_low",
