@@ -14,10 +14,10 @@
 import json
 from dataclasses import asdict
 
-from clinic.doctor import diagnose
+from clinic.doctor import FEWEST_POINTS, diagnose
 from clinic.reading import read_symptoms
 from finetuning.arguments import Parser
-from finetuning.errors import run_main
+from finetuning.errors import UserError, run_main
 from finetuning.output.claim import SYMPTOMS_FILE
 from finetuning.terminal import say
 
@@ -30,13 +30,18 @@ def main() -> None:
     arguments = parser.parse_args()
     for path in arguments.paths:
         symptoms = read_symptoms(path)
-        findings = diagnose(symptoms)
+        try:
+            findings = diagnose(symptoms)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise UserError(f"{path} 里有讲不通的数（{error}），诊断不了。") from error
         if arguments.json:
             print(json.dumps({"path": path, "findings": [asdict(each) for each in findings]}, ensure_ascii=False))
             continue
         say(f"{path}：{f'{len(findings)} 个问题' if findings else '没有看出问题'}")
         for each in findings:
             say(each.told())
+        if len(symptoms.curve("loss")) < FEWEST_POINTS:
+            say(f"  （训练损失不到 {FEWEST_POINTS} 个，记录太少，看不出曲线的样子）")
         if symptoms.after is None:
             say(f"  （只看了曲线：没有 {SYMPTOMS_FILE}，回答、标签、数据的问题看不出）")
 

@@ -7,7 +7,8 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import mean, median
+from statistics import fmean as mean
+from statistics import median, pstdev
 from typing import Any
 
 from clinic.symptoms import Symptoms
@@ -48,7 +49,9 @@ class Finding:
 
 
 def _smoothed(values: Sequence[float], average: Callable[[Sequence[float]], float] = mean) -> list[float]:
-    return [average(values[max(0, index - 2) : index + 3]) for index in range(len(values))]
+    """连同前后各几个（总数的五十分之一，至少两个）一起平均。"""
+    reach = max(2, len(values) // 50)
+    return [average(values[max(0, index - reach) : index + reach + 1]) for index in range(len(values))]
 
 
 def _end(values: Sequence[float]) -> float:
@@ -61,15 +64,19 @@ class Curve:
     """训练损失和验证损失的几个特征。
 
     Attributes:
+        points: 有几个训练损失。
         start: 第一个训练损失；``opening`` 是头三个的平均。
         end: 训练损失最后一成的平均。
-        rise: 训练损失从以前的最低点往上最多升了多少，除以 ``start``；前后五个的平均和中位数都升了才算，一两个尖峰不算。
+        rise: 训练损失从以前的最低点往上最多升了多少，除以 ``start``；平滑以后的平均和中位数都升了才算，
+            一两个尖峰不算；单凭起伏也会有的高低已经减去。
         fall_step: 预热以后，第几步降了三分之二（从 ``start`` 到 ``end``）；``fall_share`` 是它占其余步数的比例。
         validation_end: 最后的验证损失。
         validation_third: 走到三分之一时的验证损失；验证不到 ``_FEWEST_CHECKS`` 次，是 None。
+        validation_lift: 最后的验证损失比最低的高几成。
         validation_rise: 验证损失从以前的最低点往上最多升了多少，除以训练前的检验损失（没有就除以 ``start``）。
     """
 
+    points: int
     start: float
     opening: float
     end: float
@@ -79,32 +86,41 @@ class Curve:
     validation_end: float | None
     validation_rise: float
     validation_third: float | None
+    validation_lift: float
 
 
 def curve_of(symptoms: Symptoms) -> Curve | None:
-    """至少要有 ``_FEWEST_POINTS`` 个训练损失，都是有限的数；不然是 None。"""
+    """至少要有 ``FEWEST_POINTS`` 个训练损失，都是有限的、不小于零的数；不然是 None。"""
     points = symptoms.curve("loss")
     losses = [loss for _, loss in points]
-    if len(losses) < _FEWEST_POINTS or not all(map(math.isfinite, losses)):
-        return None
+    if len(losses) < FEWEST_POINTS or not all(map(math.isfinite, losses)) or min(losses) < 0 or losses[0] <= 0:
+        return None  # 负的损失不是交叉熵
     smooth, start, end = _smoothed(losses), losses[0], _end(losses)
     fallen = next(
         (index for index, loss in enumerate(smooth) if loss <= start - 2 / 3 * (start - end)), len(points) - 1
     )
-    validation = [loss for _, loss in symptoms.curve("eval_loss") if math.isfinite(loss)]
+    validation = [loss for _, loss in symptoms.curve("eval_loss") if math.isfinite(loss) and loss >= 0]
     warm, last = _warm(symptoms), points[-1][0]
     fall_step = max(0, points[fallen][0] - warm)
     return Curve(
+        points=len(losses),
         start=start,
         opening=mean(losses[:3]),
         end=end,
-        rise=min(_rise(smooth), _rise(_smoothed(losses, median))) / max(abs(start), _TINY),
+        rise=max(0.0, min(_rise(smooth), _rise(_smoothed(losses, median))) - _jitter(losses, smooth)) / start,
         fall_step=fall_step,
         fall_share=fall_step / max(1, last - warm),
         validation_end=validation[-1] if validation else None,
         validation_rise=_rise(validation) / max(symptoms.before or start, _TINY) if validation else 0.0,
+        validation_lift=validation[-1] / max(min(validation), _TINY) - 1 if validation else 0.0,
         validation_third=validation[round(len(validation) / 3) - 1] if len(validation) >= _FEWEST_CHECKS else None,
     )
+
+
+def _jitter(losses: Sequence[float], smooth: Sequence[float]) -> float:
+    """平滑以后，单凭起伏也会有的高低：四倍的标准误。"""
+    window = 2 * max(2, len(losses) // 50) + 1
+    return 4 * pstdev([loss - level for loss, level in zip(losses, smooth, strict=True)]) / math.sqrt(window)
 
 
 def _warm(symptoms: Symptoms) -> int:
@@ -124,7 +140,7 @@ def _rise(values: Sequence[float]) -> float:
     return rise
 
 
-_FEWEST_POINTS = 10  # 估计：再少，看不出曲线的样子
+FEWEST_POINTS = 10  # 估计：再少，看不出曲线的样子
 _FEWEST_CHECKS = 5  # 估计
 _TINY = 1e-9
 
@@ -284,6 +300,7 @@ def random_base(s: Symptoms) -> Finding | None:
     )
 
 
+_LEAK_GAP = 0.01  # nat，估计：损失很低时，舍入也有百分之几
 _LEAK = 0.02  # 病历：健康的相差不到 0.001，没有边界的 0.06 以上
 
 
@@ -292,7 +309,7 @@ def leak(s: Symptoms) -> Finding | None:
     if s.packed_loss is None or s.alone_loss is None or s.alone_loss <= 0:
         return None
     difference = abs(s.packed_loss - s.alone_loss) / s.alone_loss
-    if difference < _LEAK:
+    if difference < _LEAK or abs(s.packed_loss - s.alone_loss) < _LEAK_GAP:
         return None
     return Finding(
         "leak",
@@ -368,6 +385,9 @@ def not_finite(s: Symptoms) -> Finding | None:
         ),
         None,
     )
+    gradients = [entry["grad_norm"] for entry in s.log if "grad_norm" in entry]
+    if bad is None and gradients and math.isnan(gradients[-1]):  # 旧的 Trainer 把 NaN 的损失记成 0
+        bad, names = (s.log[-1]["step"], "grad_norm", gradients[-1]), {"grad_norm": "梯度"}
     if bad is None:
         return None
     return Finding(
@@ -383,7 +403,7 @@ def not_finite(s: Symptoms) -> Finding | None:
 def nothing_to_learn(s: Symptoms) -> Finding | None:
     """一个要学的 token 也没有。"""
     losses = [loss for _, loss in s.curve("loss")]
-    if len(losses) < _FEWEST_POINTS or any(abs(loss) > _TINY for loss in losses):
+    if len(losses) < FEWEST_POINTS or any(abs(loss) > _TINY for loss in losses):
         return None
     return Finding(
         "nothing_to_learn",
@@ -403,12 +423,14 @@ def nothing_trains(s: Symptoms) -> Finding | None:
     curve = curve_of(s)
     unchanged = s.weights_changed == 0
     same = s.before is not None and s.after is not None and abs(s.after - s.before) <= 1e-6 * s.before
+    losses = [loss for _, loss in s.curve("loss")]
+    third = len(losses) // 3
     flat = (
         s.weights_changed is None
         and s.after is None
         and curve is not None
-        and abs(curve.end - curve.start) < _FLAT * curve.start
-        and curve.rise < _FLAT
+        and abs(mean(losses[:third]) - mean(losses[-third:])) < _FLAT * curve.start
+        and abs(curve.opening - curve.end) < 2 * _FLAT * curve.start
     )
     if not (unchanged or same or flat):
         return None
@@ -419,11 +441,12 @@ def nothing_trains(s: Symptoms) -> Finding | None:
         evidence,
         "参数全都冻结了，或优化器里的不是这个模型的参数（建好优化器以后才换了模型），或学习率是零",
         "走一步，看要训练的权重动没有动；优化器要在模型准备好以后再建",
-        "高",
+        "高" if unchanged or same else "低",
+        "" if unchanged or same else "数据里没有模型不会的：先看它训练以前答得怎样",
     )
 
 
-_EXPLODED = 0.25  # 病历：学习率过大的全参数 × 30 是 0.28，LoRA × 10 是 2.9；太小的学习率，起伏也有 0.17
+_CLIMBED, _EXPLODED = 0.1, 0.25  # 病历：过大的，全参数 × 30 是 0.08 到 0.14，LoRA × 10 是 2.6 以上；别的 0.04 以下
 _VALIDATION_RISE = 0.05  # 病历：过大的 0.05 到 0.65，健康的 0.00，三成标签错的 0.015
 _ONCE = 1.5  # 看了不到一遍半：还没有来得及记住
 _STUCK, _LATE_GAIN = 0.08, 2.0  # 病历：alpha 没有除以 r 的 0.11、3.0，A 太大的 0.31、2.8；健康的 0.02 到 0.05
@@ -435,7 +458,7 @@ def rate_too_high(s: Symptoms) -> Finding | None:
     if curve is None:
         return None
     climbed = curve.validation_rise >= _VALIDATION_RISE and (s.epochs is None or s.epochs <= _ONCE)
-    if curve.rise >= _EXPLODED:
+    if curve.rise >= _CLIMBED:
         evidence = f"训练损失降下来以后，又升了 {curve.rise * curve.start:.2f}（开始是 {curve.start:.2f}）"
     elif climbed:
         evidence = f"数据还没有看完一遍半，验证损失已经先降后升，升了 {curve.validation_rise:.0%}"
@@ -474,6 +497,7 @@ def _first_epoch(s: Symptoms) -> Symptoms:
     return replace(s, log=[entry for entry in s.log if entry["step"] <= last])
 
 
+_ENOUGH_POINTS = 20  # 估计：隔得太远的记录，看不出降得快慢
 _FALLEN = 0.75  # 估计；病历：学习率最小的，从 1.9 降到 0.9
 _LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 步以上），别的 0.13 以下（18 步以下）
 
@@ -481,7 +505,9 @@ _LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 步
 def rate_too_low(s: Symptoms) -> Finding | None:
     """学习率太小。只看第一遍：第二遍起，训练损失一级一级地降，是因为学过了。"""
     curve = curve_of(_first_epoch(s))
-    if curve is None or curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS:
+    if curve is None or curve.points < _ENOUGH_POINTS:
+        return None
+    if curve.fall_share < _LATE_SHARE or curve.fall_step < _LATE_STEPS:
         return None
     if curve.end >= _FALLEN * curve.opening:
         return None  # 降得太少，分不出是慢，还是数据本来如此
@@ -510,6 +536,7 @@ def not_better(s: Symptoms) -> Finding | None:
     )
 
 
+_RISING = 0.1  # 估计：最后的验证损失比最低的高一成
 _MEMORIZED = 0.45  # 病历：200 段看 10 遍的 0.21，1,000 段看 4.8 遍的 0.40，没有重复的 0.6 到 1.9
 
 
@@ -520,13 +547,17 @@ def overfit(s: Symptoms) -> Finding | None:
         return None
     # 验证数据可以很少，一两段就左右它；两份都没有学过的，看损失低的一份。
     losses = [(loss, name) for loss, name in ((curve.validation_end, "验证"), (s.after, "检验")) if loss is not None]
-    if not losses or curve.end >= _MEMORIZED * min(losses)[0]:
+    if not losses:
         return None
     held_out, name = min(losses)
+    rising = curve.validation_lift >= _RISING and curve.end < held_out
+    if curve.end >= _MEMORIZED * held_out and not rising:
+        return None
     return Finding(
         "overfit",
         "记住了训练数据",
-        f"数据看了 {s.epochs:.3g} 遍，最后的训练损失 {curve.end:.3f}，{name}损失 {held_out:.3f}",
+        f"数据看了 {s.epochs:.3g} 遍，最后的训练损失 {curve.end:.3f}，{name}损失 {held_out:.3f}"
+        + (f"，验证损失从最低处升了 {curve.validation_lift:.0%}" if rising else ""),
         "数据太少，看的遍数太多：训练损失接着降，没有学过的不再变好",
         "增加数据，或减小 --num_train_epochs；加 --early_stopping_patience 看验证损失停下",
         "高" if curve.end < _MEMORIZED / 2 * held_out else "中",

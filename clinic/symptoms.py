@@ -140,8 +140,13 @@ def _share(values: Iterable[bool]) -> float:
 
 
 def from_json(values: Mapping[str, Any]) -> Symptoms:
-    """``dataclasses.asdict`` 的逆；不认识的项不看。"""
-    return Symptoms(**{name: value for name, value in values.items() if name in NAMES})
+    """``dataclasses.asdict`` 的逆；不认识的项不看，不是有限的数的当作没有。``after`` 可以是无穷大：训练坏了。"""
+    known: dict[str, Any] = {}
+    for name, value in values.items():
+        broken = isinstance(value, float) and not math.isfinite(value) and (name != "after" or math.isnan(value))
+        if name in NAMES:
+            known[name] = None if broken else value
+    return Symptoms(**known)
 
 
 def finite_log(log: Iterable[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from finetuning.chatml import ChatML
-from finetuning.collator import IGNORE_INDEX, PaddedCollator
+from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, TokenizedDataset
 from finetuning.evaluate import mean_loss
@@ -17,7 +17,7 @@ from finetuning.training import CheckedTrainer, planned_steps
 
 _LOOKED_AT = 500  # 数要学的 token 时，看这么多段，从头到尾均匀地取
 _COMPARED = 16  # 首尾相接与单独算，比这么多段
-_REREAD = 256  # 训练以后再看这么多段训练数据
+_REREAD = 128  # 训练以后再看这么多段训练数据
 _UNLEARNT = 1.0  # nat：比一般的高这么多，就是没有学会
 _DTYPE = "torch."
 
@@ -79,16 +79,16 @@ def first_batch_symptoms(trainer: CheckedTrainer, fresh_adapter: bool = False) -
     dataset = cast(TokenizedDataset, trainer.train_dataset)
     compared = max(2, min(_COMPARED, trainer.args.per_device_train_batch_size))  # 训练的一批放得下的，这里也放得下
     rows = cast(TokenizedDataset, [dataset[index] for index in range(min(compared, len(dataset)))])
-    model, tokenizer = cast(PreTrainedModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
-    alone = PaddedCollator(cast(int, tokenizer.pad_token_id))
+    model = cast(PreTrainedModel, trainer.model)
 
-    def loss(collate: Any, batch_size: int) -> float:
-        return mean_loss(model, rows, collate, batch_size, trainer.own_autocast)
+    def loss(batch_size: int) -> float:
+        """用训练的拼法：词表很大时，它不展开全部的 logits。一批一段，就是单独算。"""
+        return mean_loss(model, rows, trainer.data_collator, batch_size, trainer.own_autocast)
 
-    found = {"packed_loss": loss(trainer.data_collator, _COMPARED), "alone_loss": loss(alone, 1)}
+    found = {"packed_loss": loss(_COMPARED), "alone_loss": loss(1)}
     if fresh_adapter and isinstance(model, PeftModel):
         with model.disable_adapter():
-            found["adapter_off_loss"] = loss(alone, 1)
+            found["adapter_off_loss"] = loss(1)
     return found
 
 
@@ -97,10 +97,9 @@ def learnt_symptoms(trainer: CheckedTrainer) -> dict[str, float]:
     if trainer.sharded:
         return {}
     dataset = cast(TokenizedDataset, trainer.train_dataset)
-    model, tokenizer = cast(PreTrainedModel, trainer.model), cast(PreTrainedTokenizerBase, trainer.processing_class)
-    alone = PaddedCollator(cast(int, tokenizer.pad_token_id))
+    model = cast(PreTrainedModel, trainer.model)
     losses = [
-        mean_loss(model, cast(TokenizedDataset, [dataset[index]]), alone, 1, trainer.own_autocast)
+        mean_loss(model, cast(TokenizedDataset, [dataset[index]]), trainer.data_collator, 1, trainer.own_autocast)
         for index in range(0, len(dataset), max(1, -(-len(dataset) // _REREAD)))
     ]
     typical = median(losses)

@@ -1,6 +1,7 @@
 """一次训练要说的话：开始前说要做什么，结束时说得到了什么；结果里的数字、曲线和回答也由它写。"""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -9,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clinic.doctor import Finding, diagnose
-from clinic.symptoms import Symptoms, answer_symptoms, finite_log
+from clinic.symptoms import Symptoms, answer_symptoms, finite_log, from_json
 from finetuning.adapter import adapted_layers, trains_token_rows
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
@@ -110,7 +111,7 @@ class Report:
         warmup = args.get_warmup_steps(steps)
         if warmup >= steps:
             say(f"        预热要 {warmup} 步，一共却只有 {steps} 步，学习率升不到最大值；请减小 --warmup_steps")
-        self.seen |= first_batch_symptoms(self.trainer)
+        self.seen |= _if_possible(lambda: first_batch_symptoms(self.trainer))
         for finding in diagnose(Symptoms(log=(), **self.seen)):
             say(f"诊断\n{finding.told()}")
 
@@ -220,20 +221,23 @@ class Report:
         room = max_positions(cast(PreTrainedModel, trainer.model)) or 2**31
         questions = [row.conversation[:-1] for row in told]
         tokens = [min(_SAMPLE_TOKENS, room - len(chatml.prompt(question))) for question in questions]
-        with stage("做诊断"):
-            answers = generate_answers(cast(PreTrainedModel, trainer.model), tokenizer, questions, tokens)
-            learnt = learnt_symptoms(trainer)
         references = [row.conversation[-1]["content"] for row in told]
-        found = self.seen | learnt | answer_symptoms(references, [(each.text, each.ended) for each in answers])
+
+        def spoken() -> dict[str, Any]:
+            answers = generate_answers(cast(PreTrainedModel, trainer.model), tokenizer, questions, tokens)
+            return answer_symptoms(references, [(each.text, each.ended) for each in answers])
+
+        found = self.seen | _if_possible(lambda: learnt_symptoms(trainer)) | _if_possible(spoken)
         found |= {
             "log": finite_log(trainer.state.log_history),
             "steps": trainer.state.global_step,
+            "epochs": trainer.state.epoch,
             "before": before.loss,
             "after": after.loss,
             "exact_before": before.exact_match,
             "exact_after": after.exact_match,
         }
-        return Symptoms(**found)
+        return from_json(found)
 
     def _write(
         self,
@@ -266,6 +270,15 @@ class Report:
         plot_losses(self.trainer.state.log_history, directory / "loss_curve.png")
         write_answers(directory, answered)
         write_json(directory / METRICS_FILE, metrics)
+
+
+def _if_possible(look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """诊断用的、另外算一算的症状；算不了（如显存不够）就不要，训练和结果不受影响。"""
+    try:
+        return look()
+    except RuntimeError as error:
+        say(f"（有的症状没有看成，诊断会少一些：{str(error).strip().splitlines()[0]}）")
+        return {}
 
 
 def _in_brackets(text: str) -> str:

@@ -9,6 +9,7 @@ from clinic.doctor import exploded
 from clinic.symptoms import finite_log
 from finetuning.terminal import say
 
+_EVERY = 1.05  # 记录每多半成，看一次：记录很多时也不慢
 _PATIENCE = 20  # 预热以后再等几步：fp16 的头几步会因溢出跳过
 
 
@@ -26,12 +27,13 @@ class Watch(TrainerCallback):
     """
 
     def __init__(self, trainer: Watched):
-        self.trainer, self.said = trainer, False
+        self.trainer, self.said, self.next_look = trainer, False, 0
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
-        if self.said or not logs or "loss" not in logs:
+        if self.said or not logs or "loss" not in logs or len(state.log_history) < self.next_look:
             return
+        self.next_look = int(len(state.log_history) * _EVERY) + 1
         finding = exploded(finite_log(state.log_history))
         if finding is not None:
             self.said = True

@@ -25,7 +25,7 @@ from self_check.text import cleaned
 
 # 时限按 CPU 时间算，机器忙的时候不会误判；墙上时间管等待网络、锁之类。
 CPU_SECONDS = 2.0
-WALL_SECONDS, WALL_TIMES = 20.0, 4.0  # 墙上时间至少这么多秒，或 CPU 时间的几倍
+WALL_SECONDS, WALL_TIMES = 20.0, 2.5  # 墙上时间至少这么多秒，或 CPU 时间的几倍
 SLEEP_SECONDS = 0.5  # 一共可以 sleep 多久
 
 on_memory_error: list[Callable[[], None]] = []  # 内存到了上限时

@@ -132,7 +132,14 @@ CURVES = {
         Symptoms(log(noisy(lambda x: 1.5 - 0.3 * x, noise=0.1), [1.45, 1.38, 1.3, 1.25, 1.2]), epochs=1),
         set(),
     ),
-    "hardly_moves": (Symptoms(log(noisy(lambda x: 0.9, noise=0.1), [0.9]), epochs=1), set()),
+    "hardly_moves": (Symptoms(log(noisy(lambda x: 0.9, noise=0.1), [0.9]), epochs=1), {"nothing_trains"}),  # 把握低
+    "very_noisy": (Symptoms(log(noisy(llm, 400, noise=0.2)), epochs=1), set()),
+    "not_a_cross_entropy": (Symptoms(log(noisy(lambda x: -1.5 - x))), set()),
+    "five_epochs": (
+        Symptoms(log([1.9 - 1.6 * n / 100 for n in range(100)], [1.5, 1.3, 1.4, 1.6, 1.9]), epochs=5),
+        {"overfit"},
+    ),
+    "zero_for_nan": (Symptoms([{"step": n, "loss": 0.0, "grad_norm": math.nan} for n in range(30)]), {"not_finite"}),
     "dropout": (Symptoms(log(noisy(lambda x: 0.3 + 1.5 * math.exp(-x * 30)), [0.12, 0.1]), epochs=2), set()),
     "one_spike": (Symptoms(log([llm(x / 200) + 3 * (x == 90) for x in range(200)])), set()),
     "diverges_halfway": (Symptoms(log(noisy(lambda x: llm(x) if x < 0.5 else 7.0))), {"rate_too_high"}),
@@ -288,6 +295,8 @@ BAD = {
     "no_steps": '{"log_history": [{"loss": 1}]}',
     "not_entries": '{"log_history": [3]}',
     "a_list_for_a_number": '{"log": [], "before": [1]}',
+    "too_deep": "[" * 100_000,
+    "a_step_that_is_no_number": '{"log_history": [{"step": NaN, "loss": 1}]}',
     "a_word_for_a_number": '{"log": [], "before": "many"}',
 }
 

@@ -66,14 +66,16 @@ def check_first_loss(patient: Patient) -> Diagnosis | None:
     return _found(
         "first_loss",
         f"第一步的损失\n  应为  {expected:.4f}（同样的八段，标签写对，独立地算）\n  实际  {came:.4f}",
-        "还没有更新过一次，损失就已经不同：算进损失的位置，与该学的位置不是同样的那些。",
+        "还没有更新过一次，损失就已经不同：算进损失的位置，与该学的位置不是同样的那些；"
+        "或把八段分成几小批，各求了平均再平均，token 少的一批就重了。",
     )
 
 
 def check_model_changed(patient: Patient) -> Diagnosis | None:
     """训练以后，模型变了。"""
     model = patient.trained().model
-    changed = [name for name, value in model.named_parameters() if not torch.equal(value, patient.original[name])]
+    before = patient.original
+    changed = [name for name, value in model.named_parameters() if name not in before or not value.equal(before[name])]
     if changed:
         return None
     losses = patient.trained().losses
@@ -86,11 +88,14 @@ def check_gradients(patient: Patient) -> Diagnosis | None:
     step = patient.looked_at()
     if step is None:
         return None  # 没有用 torch.optim 的优化器：看不到，由后面的检查来看结果
-    names = {id(value): name for name, value in patient.trained().model.named_parameters()}
+    known = {id(value): name for name, value in patient.trained().model.named_parameters()}
+    names = {key: name for key, name in known.items() if name in patient.original}
     parameters = {names[key]: value for key, value in step.parameters.items() if key in names}
     expected = patient.gradients(parameters)
     recorded = {names[key]: value for key, value in step.gradients.items() if key in names}
-    pairs = [(recorded.get(name), value) for name, value in expected.items()]
+    pairs = [(recorded[name], value) for name, value in expected.items() if name in recorded]
+    if not pairs:
+        return None  # 训练的不是这些参数，由后面的检查来看结果
     ours = torch.cat([value.flatten() for _, value in pairs])
     theirs = torch.cat([(torch.zeros_like(value) if each is None else each).flatten() for each, value in pairs])
     cosine = torch.nn.functional.cosine_similarity(ours, theirs, dim=0).item()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from data_solution import SFTDataset
 from finetuning.collator import PaddedCollator
@@ -49,6 +49,7 @@ class Patient:
     def __init__(self, subject: Any) -> None:
         self.train, self.answer = getattr(subject, "train", None), getattr(subject, "answer", None)
         self.source_file = learner_file(subject)
+        torch.set_num_threads(min(2, torch.get_num_threads()))  # CPU 时间的上限把各个线程加在一起
         with untraced():
             quiet_libraries()
             self.base, self.tokenizer, _ = load_model(str(ROOT / "base_model"))
@@ -65,18 +66,25 @@ class Patient:
             def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
                 step = Step(max(group["lr"] for group in optimizer.param_groups))
                 if len(steps) == _LOOKED_AT:
-                    for each in (each for group in optimizer.param_groups for each in group["params"]):
-                        step.parameters[id(each)] = each.detach().clone()
-                        step.gradients[id(each)] = None if each.grad is None else each.grad.clone()
+                    step.parameters = {id(each): each.detach().clone() for each in _parameters(optimizer)}
                 steps.append(step)
 
-            handle = register_optimizer_step_pre_hook(record)
+            def record_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+                if len(steps) == _LOOKED_AT + 1:  # 交给 step 一个函数的（closure），梯度是在 step 里面才求的
+                    for each in _parameters(optimizer):
+                        steps[-1].gradients[id(each)] = None if each.grad is None else each.grad.clone()
+
+            handles = [
+                register_optimizer_step_pre_hook(record),
+                register_optimizer_step_post_hook(record_gradients),
+            ]
             try:
                 with calling(CALLED), torch.random.fork_rng(devices=[]):
                     torch.manual_seed(0)
                     result = self.train(self.base, self.tokenizer, self.conversations)  # type: ignore[misc]
             finally:
-                handle.remove()
+                for handle in handles:
+                    handle.remove()
             model, losses = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
             self._trained = Trained(model, losses, steps)
         return self._trained
@@ -115,3 +123,7 @@ class Patient:
         with untraced():
             answers = generate_answers(self.trained().model, self.tokenizer, questions, [NEW_TOKENS] * len(questions))
         return [each.text if each.ended else f"{each.text}……" for each in answers]
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    return [each for group in optimizer.param_groups for each in group["params"]]
