@@ -689,7 +689,7 @@ _EXPLAINS: dict[str, set[str]] = {
     "base_changed": {"rate_too_high"},
     "low_precision": {"rate_too_low"},
     "noisy_steps": _LEARNING - {"not_better"},
-    "not_finite": _LEARNING | _ANSWERS,
+    "not_finite": {"nothing_to_learn", "nothing_trains"} | _LEARNING | _ANSWERS,
     "nothing_to_learn": {"nothing_trains"} | _LEARNING | _ANSWERS,
     "nothing_trains": _LEARNING | _ANSWERS,
     "rate_too_high": _LEARNING - {"rate_too_high"} | _ANSWERS,
