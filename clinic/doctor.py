@@ -171,7 +171,7 @@ def test_seen(s: Symptoms) -> Finding | None:
     return Finding(
         "test_seen",
         "检验的问题，训练时学过",
-        f"检验数据里 {s.test_seen:.0%} 的问题，训练数据里也有",
+        f"检验数据里 {s.test_seen:.2%} 的问题，训练数据里也有",
         "检验数据混进了训练数据",
         "从训练数据里去掉这些，或另换一份检验数据；现在的检验损失和答对的比例都不算数",
         "高",
@@ -185,7 +185,7 @@ def validation_seen(s: Symptoms) -> Finding | None:
     return Finding(
         "validation_seen",
         "验证的问题，训练时学过",
-        f"验证数据里 {s.validation_seen:.0%} 的问题，训练数据里也有",
+        f"验证数据里 {s.validation_seen:.2%} 的问题，训练数据里也有",
         "验证数据取自训练数据",
         "另换一份没有学过的；现在的验证损失看不出过拟合，也不能用来挑最好的",
         "高",
