@@ -44,9 +44,8 @@ def test_other_right_programs_pass(changes, tmp_path):
 
 def test_the_first_symptom_that_remains_is_said(tmp_path):
     """几处错一起留着，说最先看见的；改好它，就说下一处。"""
-    left = list(MISTAKES)
-    while left:
-        assert diagnose(program(*(MISTAKES[slug] for slug in left)), tmp_path) == left.pop(0)
+    for left in (list(MISTAKES)[1:], list(MISTAKES)[3:]):
+        assert diagnose(program(*(MISTAKES[slug] for slug in left)), tmp_path) == left[0]
 
 
 def test_the_exercise_has_exactly_the_five_mistakes():

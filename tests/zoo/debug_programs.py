@@ -23,19 +23,23 @@ OTHERS = {
     "first_loss": ('example["labels"] + [IGNORE_INDEX]', 'example["input_ids"] + [IGNORE_INDEX]'),
 }
 RIGHT = {
-    "zero_after": (
+    "another_style": (
         ("        optimizer.zero_grad()\n", ""),
-        ("        schedule.step()\n", "        schedule.step()\n        optimizer.zero_grad()\n"),
-    ),
-    "clipped": (
         (
-            "        optimizer.step()\n",
-            "        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n        optimizer.step()\n",
+            "        optimizer.step()\n        schedule.step()\n",
+            "        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n"
+            "        optimizer.step()\n        schedule.step()\n        optimizer.zero_grad()\n",
         ),
+        ("learning_rate: float = 1e-3", "learning_rate: float = 2e-3"),
     ),
-    "larger_rate": (("learning_rate: float = 1e-3", "learning_rate: float = 2e-3"),),
-    "grads_to_none": (
-        ("        optimizer.zero_grad()\n", "        for each in model.parameters():\n            each.grad = None\n"),
+    "a_closure": (
+        (
+            "        loss = model(**collate(batch, tokenizer.pad_token_id)).loss\n"
+            "        optimizer.zero_grad()\n        loss.backward()\n        optimizer.step()\n",
+            "        def closure():\n            for each in model.parameters():\n                each.grad = None\n"
+            "            loss = model(**collate(batch, tokenizer.pad_token_id)).loss\n"
+            "            loss.backward()\n            return loss\n\n        loss = optimizer.step(closure)\n",
+        ),
     ),
 }
 
