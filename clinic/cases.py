@@ -89,7 +89,7 @@ BROKEN = [
     *_rates("lora", "LoRA"),
     Case("full_no_warmup", "全参数，不预热", flags={"warmup_steps": 0}),
     Case("lora_no_warmup", "LoRA，不预热", method="lora", flags={"warmup_steps": 0}),
-    Case("ten_epochs", "200 段数据，看 10 遍", ("overfit",), data=faults.few(200),
+    Case("ten_epochs", "200 段数据，看 10 遍（70 步）", ("overfit",), data=faults.few(200),
          flags={"max_steps": -1, "num_train_epochs": 10}),
     *(Case(f"rows_{count}", f"只有 {count:,} 段数据，步数不变", ("overfit",), data=faults.few(count))
       for count in (20, 50, 200, 1000)),
@@ -118,7 +118,7 @@ BROKEN = [
     Case("lora_large_a", "LoRA 的 A 没有除以 √in", ("rate_too_high",), "lora", model=faults.large_a),
     Case("random_weights", "基座的权重是随机的", ("random_base",), base=faults.random_weights),
     Case("bf16_weights", "权重是 bf16", ("low_precision",), base=faults.bf16_weights),
-    Case("tiny_batch", "一步一段", ("noisy_steps",),
+    Case("tiny_batch", "一步一段，600 步", ("noisy_steps",),
          flags={"per_device_train_batch_size": 1, "max_steps": 600}),
 ]  # fmt: skip
 CASES = {case.name: case for case in (*HEALTHY, *BROKEN)}

@@ -322,7 +322,7 @@ CLAIMS = [
     Claim("forget-md", "都与基座相同", ("results/comparison.md",)),
     Claim("remember9", "几个种子，看范围重不重叠", (LOGIC,)),
     # 10 诊断
-    Claim("sec10clinic", "一处一处地故意弄坏，一共三十多种", ("clinic/cases.py",)),
+    Claim("sec10clinic", "一处一处地故意弄坏，一共四十种", ("clinic/cases.py",)),
     Claim("sec10clinic", "最前面一份是健康的", ("clinic-table", "clinic-reveal")),
     Claim("clinic-reveal-md", "它只看症状，不知道弄坏的是哪里", ("clinic/doctor.py",)),
     Claim(
@@ -334,19 +334,19 @@ CLAIMS = [
     Claim("clinic-lesson-md", "步数都是 150，每次只改一样", ("clinic/cases.py",)),
     Claim(
         "clinic-read-md",
-        "20 段不同的对话，反复看，就从一题不对到对七成多",
+        "20 段不同的对话，反复看，就能答对七成多",
         ("clinic-lesson",),
         lambda o: 70 <= _lesson(o, "只有 20 段")[-1] < 80,
     ),
     Claim(
         "clinic-read-md",
-        "1,000 段与 4,800、9,000 段，答对的比例分不出",
+        "1,000 段与 4,800 段，答对的比例分不出",
         ("clinic-lesson",),
         lambda o: max(x := [_lesson(o, name)[-1] for name in ("只有 1,000", "健康", "9,000")]) - min(x) < 2,
     ),
     Claim(
         "clinic-read-md",
-        "一成是错的，答对少了几个百分点；三成，少了近一成",
+        "一成是错的，答对少了几个百分点；三成，少了八个左右",
         ("clinic-lesson",),
         lambda o: (
             1 < (right := _lesson(o, "健康")[-1]) - _lesson(o, "10%")[-1] < 5 < right - _lesson(o, "30%")[-1] < 11
@@ -354,12 +354,12 @@ CLAIMS = [
     ),
     Claim(
         "clinic-read-md",
-        "验证损失是健康的好几倍",
+        "验证损失却是健康的好几倍",
         ("clinic-lesson",),
         lambda o: _lesson(o, "30%")[1] > 3 * _lesson(o, "健康")[1],
     ),
     Claim("clinic-read-md", "一半是重复的，答对的比例分不出", ("clinic-lesson",)),
-    Claim("clinic-read-md", "验证损失并没有像书上那样回升", ("clinic-read", "results/clinic.svg")),
+    Claim("clinic-read-md", "验证损失大多没有像书上那样一路回升", ("clinic-read", "results/clinic.svg")),
     Claim("clinic-read-md", "结束标记没有学的（甲），损失与健康的一样，答对却只剩两成", ("clinic-table",)),
     Claim("todo4-md", "却有**五处错**", ("tests/test_self_check_debug.py",)),
     Claim("remember10", "一个症状常有几种病因", (LOGIC,)),

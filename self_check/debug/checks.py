@@ -20,7 +20,7 @@ _LOOK = {
     "wrong_return_type": "train 的返回值，照它的说明。",
     "base_modified": "哪些地方用到 base：训练的应当是它的副本。",
     "first_loss": "一批数据怎样变成模型的参数：input_ids、labels、attention_mask，各从哪里来，补的是什么。",
-    "nothing_trains": "优化器：它要更新的是谁的参数？",
+    "nothing_trains": "优化器管着谁的参数；走一步的时候，它们的梯度在不在。",
     "gradients_pile_up": "一步的次序：清零、求梯度、更新，少了哪一件？",
     "diverges": "一步走多远由什么决定：第 4、6、9 节各用多大？",
     "learns_too_little": "学习率、步数、标签：与第 4 节的循环一样一样地比。",
@@ -80,7 +80,9 @@ def check_model_changed(patient: Patient) -> Diagnosis | None:
         return None
     losses = patient.trained().losses
     came = f"训练以后，模型的参数一个也没有变；损失开头 {losses[0]:.2f}，最后 {losses[-1]:.2f}"
-    return _found("nothing_trains", came, "梯度算了，步也走了，可是走的不是这个模型。")
+    return _found(
+        "nothing_trains", came, "步走了，模型没有动：优化器更新的不是它的参数，或走这一步以前，梯度已经清掉了。"
+    )
 
 
 def check_gradients(patient: Patient) -> Diagnosis | None:
@@ -117,7 +119,7 @@ def check_descends(patient: Patient) -> Diagnosis | None:
         return _found("diverges", f"损失：{shown}", "损失不是有限的数了。")
     if exploded([{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]) is None:
         return None
-    return _found("diverges", f"损失：{shown}", "损失降下来，又升了上去。")
+    return _found("diverges", f"损失：{shown}", "损失升得很高，没有降下来。")
 
 
 def check_learns(patient: Patient) -> Diagnosis | None:
