@@ -22,7 +22,7 @@ _LOOK = {
     "first_loss": "一批数据怎样变成模型的参数：input_ids、labels、attention_mask，各从哪里来，补的是什么。",
     "nothing_trains": "优化器管着谁的参数；走一步的时候，它们的梯度在不在。",
     "gradients_pile_up": "一步的次序：清零、求梯度、更新，少了哪一件？",
-    "diverges": "一步走多远由什么决定：第 4、6、9 节各用多大？",
+    "diverges": "一步走多远由什么决定：第 4 节的全参数微调用多大？",
     "learns_too_little": "学习率、步数、标签：与第 4 节的循环一样一样地比。",
     "answers_differ": "训练时，回答前面的 token 是什么？提问时，模型最后看见的是什么？",
 }
@@ -133,7 +133,7 @@ def check_learns(patient: Patient) -> Diagnosis | None:
     return _found(
         "learns_too_little",
         f"{len(questions)} 个没有学过的问题，只答对 {right} 个；例如 {example}",
-        "学到的不够：步子太小，步数太少，或学的不是该学的。",
+        "学到的不够：步子太大或太小，步数太少，或学的不是该学的。",
     )
 
 
