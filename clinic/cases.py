@@ -8,11 +8,12 @@ from transformers import PreTrainedModel
 
 from clinic import faults
 from clinic.faults import DataFault
+from compare_methods import METHODS
 from data_solution import SFTDataset
 from finetuning.conversations import Conversation
 from finetuning.training import CheckedTrainer
 
-RATES = {"full": 4e-4, "lora": 4e-3, "lora_qv": 1.2e-2, "dora": 4e-3, "prefix": 2e-1}
+RATES = {name: METHODS[name].learning_rate for name in ("full", "lora", "lora_qv", "dora", "prefix")}
 STEPS, ROWS, BATCH_SIZE = 150, 4_800, 32
 
 
@@ -26,6 +27,7 @@ class Case:
         findings: 诊断说出其中一个，就是说对了；空的是没有害处，不该说话。
         method: ``RATES`` 里的一种。
         flags: 与健康的训练不同的 Trainer 参数。
+        rows: 用训练数据的前多少段。
         max_length: 一段对话最多多少个 token。
         data: 弄坏数据。
         dataset_class: 对话怎样变成标签。
@@ -40,6 +42,7 @@ class Case:
     findings: tuple[str, ...] = ()
     method: str = "full"
     flags: Mapping[str, Any] = field(default_factory=dict)
+    rows: int = ROWS
     max_length: int = 512
     data: DataFault | None = None
     dataset_class: type[SFTDataset] = SFTDataset
@@ -93,7 +96,7 @@ BROKEN = [
          flags={"max_steps": -1, "num_train_epochs": 10}),
     *(Case(f"rows_{count}", f"只有 {count:,} 段数据，步数不变", ("overfit",), data=faults.few(count))
       for count in (20, 50, 200, 1000)),
-    Case("rows_9000", "9,000 段数据，步数不变"),
+    Case("rows_9000", "9,000 段数据，步数不变", rows=9_000),
     Case("wrong_10", "10% 的回答是错的", ("wrong_answers",), data=faults.wrong_answers(0.1)),
     Case("wrong_30", "30% 的回答是错的", ("wrong_answers",), data=faults.wrong_answers(0.3)),
     Case("duplicated", "一半是重复的", ("duplicates",), data=faults.duplicated(0.5)),

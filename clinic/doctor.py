@@ -49,9 +49,14 @@ class Finding:
 
 
 def _smoothed(values: Sequence[float], average: Callable[[Sequence[float]], float] = mean) -> list[float]:
-    """连同前后各几个（总数的五十分之一，至少两个）一起平均。"""
-    reach = max(2, len(values) // 50)
+    """连同前后各 :func:`_reach` 个一起平均。"""
+    reach = _reach(values)
     return [average(values[max(0, index - reach) : index + reach + 1]) for index in range(len(values))]
+
+
+def _reach(values: Sequence[float]) -> int:
+    """总数的五十分之一，至少两个。"""
+    return max(2, len(values) // 50)
 
 
 def _end(values: Sequence[float]) -> float:
@@ -119,7 +124,7 @@ def curve_of(symptoms: Symptoms) -> Curve | None:
 
 def _jitter(losses: Sequence[float], smooth: Sequence[float]) -> float:
     """平滑以后，单凭起伏也会有的高低：四倍的标准误。"""
-    window = 2 * max(2, len(losses) // 50) + 1
+    window = 2 * _reach(losses) + 1
     return 4 * pstdev([loss - level for loss, level in zip(losses, smooth, strict=True)]) / math.sqrt(window)
 
 
@@ -147,7 +152,7 @@ _TINY = 1e-9
 # ----------------------------------------------------------------------------------------------------------------------
 # 规则：先看数据，再看训练，再看回答
 
-_FEW_STEPS = 30  # 病历：健康的训练十来步才降到一半
+_FEW_STEPS = 30  # 病历：健康的训练，预热以后也要 1 到 15 步才降掉三分之二
 
 
 def few_steps(s: Symptoms) -> Finding | None:
@@ -226,7 +231,7 @@ def truncated(s: Symptoms) -> Finding | None:
     )
 
 
-_EXTRA = 0.2  # 病历：健康的 0.00，每个 token 都学的、-100 写成 0 的 0.67 以上
+_EXTRA = 0.2  # 病历：健康的 0.00，只学了用户的话的 0.08，每个 token 都学的、-100 写成 0 的 0.67
 
 
 def everything_learnt(s: Symptoms) -> Finding | None:
@@ -279,7 +284,7 @@ def labels_shifted(s: Symptoms) -> Finding | None:
     )
 
 
-_RANDOM = 0.85  # 病历：随机的基座 1.0，健康的 0.16（训练前的损失除以 ln 词表）
+_RANDOM = 0.85  # 病历：随机的基座 0.99 到 1.01，健康的 0.13 到 0.16（训练前的损失除以 ln 词表）
 
 
 def random_base(s: Symptoms) -> Finding | None:
@@ -301,7 +306,7 @@ def random_base(s: Symptoms) -> Finding | None:
 
 
 _LEAK_GAP = 0.01  # nat，估计：损失很低时，舍入也有百分之几
-_LEAK = 0.02  # 病历：健康的相差不到 0.001，没有边界的 0.06 以上
+_LEAK = 0.02  # 病历：健康的相差 0.0014 以下，没有边界的 0.41
 
 
 def leak(s: Symptoms) -> Finding | None:
@@ -321,7 +326,7 @@ def leak(s: Symptoms) -> Finding | None:
     )
 
 
-_BASE_CHANGED = 0.01  # 病历：健康的 LoRA 相差 0
+_BASE_CHANGED = 0.01  # 病历：健康的 LoRA 相差 0，B 不从零开始的 0.19 以上
 
 
 def base_changed(s: Symptoms) -> Finding | None:
@@ -446,10 +451,10 @@ def nothing_trains(s: Symptoms) -> Finding | None:
     )
 
 
-_CLIMBED, _EXPLODED = 0.1, 0.25  # 病历：过大的，全参数 × 30 是 0.08 到 0.14，LoRA × 10 是 2.6 以上；别的 0.04 以下
-_VALIDATION_RISE = 0.05  # 病历：过大的 0.05 到 0.65，健康的 0.00，三成标签错的 0.015
+_CLIMBED, _EXPLODED = 0.1, 0.25  # 病历：过大的，全参数 × 30 是 0.08 到 0.14，LoRA × 10 是 1.9 以上；别的 0.04 以下
+_VALIDATION_RISE = 0.05  # 病历：全参数 × 10 是 0.11 到 0.22；健康的 0.011 以下，别的病 0.049 以下
 _ONCE = 1.5  # 看了不到一遍半：还没有来得及记住
-_STUCK, _LATE_GAIN = 0.08, 2.0  # 病历：alpha 没有除以 r 的 0.11、3.0，A 太大的 0.31、2.8；健康的 0.02 到 0.05
+_STUCK, _LATE_GAIN = 0.08, 2.0  # 病历：alpha 没有除以 r 的 0.11、3.0 以上，A 太大的 0.31、2.8 以上；健康的 0.076 以下
 
 
 def rate_too_high(s: Symptoms) -> Finding | None:
@@ -459,7 +464,7 @@ def rate_too_high(s: Symptoms) -> Finding | None:
         return None
     climbed = curve.validation_rise >= _VALIDATION_RISE and (s.epochs is None or s.epochs <= _ONCE)
     if curve.rise >= _CLIMBED:
-        evidence = f"训练损失降下来以后，又升了 {curve.rise * curve.start:.2f}（开始是 {curve.start:.2f}）"
+        evidence = f"训练损失降下来以后，又升了至少 {curve.rise * curve.start:.2f}（开始是 {curve.start:.2f}）"
     elif climbed:
         evidence = f"数据还没有看完一遍半，验证损失已经先降后升，升了 {curve.validation_rise:.0%}"
     elif _stuck_until_the_end(s, curve):
@@ -499,7 +504,7 @@ def _first_epoch(s: Symptoms) -> Symptoms:
 
 _ENOUGH_POINTS = 20  # 估计：隔得太远的记录，看不出降得快慢
 _FALLEN = 0.75  # 估计；病历：学习率最小的，从 1.9 降到 0.9
-_LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 步以上），别的 0.13 以下（18 步以下）
+_LATE_SHARE, _LATE_STEPS = 0.14, 20  # 病历：太小的 0.15 到 0.38（21 到 54 步），健康的 0.13 以下（15 步以下）
 
 
 def rate_too_low(s: Symptoms) -> Finding | None:
@@ -514,7 +519,7 @@ def rate_too_low(s: Symptoms) -> Finding | None:
     return Finding(
         "rate_too_low",
         "学得太慢",
-        f"预热以后走了 {curve.fall_step} 步（{curve.fall_share:.0%}），训练损失才降了三分之二",
+        f"预热以后走了 {curve.fall_step} 步（{curve.fall_share:.0%}），能降的损失才降了三分之二",
         "学习率太小",
         "学习率加大到三倍和十倍，各走几十步，看损失是不是降得快得多",
         "中",
@@ -537,7 +542,7 @@ def not_better(s: Symptoms) -> Finding | None:
 
 
 _RISING = 0.1  # 估计：最后的验证损失比最低的高一成
-_MEMORIZED = 0.45  # 病历：200 段看 10 遍的 0.21，1,000 段看 4.8 遍的 0.40，没有重复的 0.6 到 1.9
+_MEMORIZED = 0.45  # 病历：200 段看 10 遍的 0.13 到 0.33，1,000 段看 4.8 遍的 0.28 到 0.41，健康的 0.92 以上
 
 
 def overfit(s: Symptoms) -> Finding | None:
@@ -566,10 +571,10 @@ def overfit(s: Symptoms) -> Finding | None:
 
 
 _WHOLE_ROUND, _ENOUGH_STEPS = 0.9, 100  # 估计
-_UNLEARNT = 0.03  # 病历：一成标签错的 0.06，三成的 0.18，健康的 0.00 到 0.01
+_UNLEARNT = 0.03  # 病历：一成标签错的 0.04 到 0.06，三成的 0.10 到 0.16，健康的 0.01 以下（前缀微调 0.04 到 0.05）
 _LEARNT_WELL = 0.3  # 病历：三成标签错的一般的一段 0.09
-# 病历：学不会的训练数据，除以没有学过的问题答错的比例，一成标签错的 0.56 到 0.9，三成的 1.1 以上；只是学得不够的
-# （前缀微调、学习率太小）0.5 以下：它们在没有学过的问题上同样弱。
+# 病历：学不会的训练数据，除以没有学过的问题答错的比例，一成标签错的 0.56 到 0.94，三成的 0.86 以上；前缀微调的
+# 0.42 以下：它只是学得不够，在没有学过的问题上同样弱。
 _MORE_THAN_UNSEEN = 0.52
 
 
@@ -596,7 +601,7 @@ def wrong_answers(s: Symptoms) -> Finding | None:
 
 
 _ENOUGH_ANSWERS = 10  # 估计：问得太少，看不出回答的样子
-_STOPS = 0.9  # 病历：健康的 1.00，不学结束标记的 0.5
+_STOPS = 0.9  # 病历：健康的 0.997 以上，不学结束标记的 0.50 到 0.57
 
 
 def never_stops(s: Symptoms) -> Finding | None:
@@ -637,7 +642,7 @@ def one_opening(s: Symptoms) -> Finding | None:
 
 
 _SYSTEM_GAP = 0.8  # 估计
-_UNEXPECTED = 0.5  # 病历：健康的 1.2 以上（答对的比例，除以从损失推算的）
+_UNEXPECTED = 0.5  # 病历：健康的 1.1 以上，换了模板的 0.18 以下（答对的比例，除以从损失推算的）
 
 
 def asked_differently(s: Symptoms) -> Finding | None:
@@ -660,7 +665,7 @@ def asked_differently(s: Symptoms) -> Finding | None:
     return Finding(
         "asked_differently",
         "损失很低，回答却不对",
-        f"检验损失 {s.after:.3f}，照它推算至少答对 {expected:.0%}，实际 {s.exact_after:.0%}",
+        f"检验损失 {s.after:.3f}，每个 token 都猜对的概率约有 {expected:.0%}，实际答对 {s.exact_after:.0%}",
         "提问用的模板、系统提示与训练时不同",
         "把训练的一段和提问的 token 解码出来，并排比：回答以前的应当一模一样",
         "中",

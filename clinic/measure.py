@@ -68,9 +68,10 @@ def cases_table(records: Sequence[Record]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for name, case in CASES.items():
-        own = [record.symptoms for record in records if record.case == name]
-        if not own:
+        records_of_case = own_records(records, name)
+        if not records_of_case:
             continue
+        own = [record.symptoms for record in records_of_case]
         found = [curve_of(each) for each in own]
         cells = (
             _shown([curve.end for curve in found if curve]),
@@ -79,7 +80,7 @@ def cases_table(records: Sequence[Record]) -> str:
             _shown([each.exact_after for each in own], "{:.1%}"),
             _shown([each.ended for each in own], "{:.0%}"),
         )
-        lines.append(f"| {case.title} | {' | '.join(cells)} | {_names(own_records(records, name))} |")
+        lines.append(f"| {case.title} | {' | '.join(cells)} | {_names(records_of_case)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 _OPENING = 3  # 比较回答的开头时看几个字
-_REPEATED = 4  # 几个字连着出现三次，算是重复
+_REPEATED = 8  # 一小段最多这么多个字；后面照样重复的，加起来也至少这么多个字
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,12 @@ class Symptoms:
         typical_loss: 训练以后，训练数据一段的损失（中位数）；``unlearnt_share`` 是比它还高 1 nat 以上的占多少段。
         before: 训练前检验数据的损失；``after`` 是训练后的。
         answer_tokens: 检验数据一段对话要学几个 token（平均）。
-        asked: 逐字核对了几个回答。
+        asked: 看了几个回答的样子（``ended`` 以下各项）；逐字匹配的问题可以更多。
         exact_before: 训练前逐字匹配的比例；``exact_after`` 是训练后的。
         ended: 自己停下的回答占多少。
         length_ratio: 回答的字数是参考答案的几倍（中位数）。
-        repetitive: 有几个字连着重复三次以上的回答占多少；``references_repetitive`` 是参考答案的。
+        repetitive: 里面有一小段一再重复的回答占多少（见 :func:`is_repetitive`）；
+            ``references_repetitive`` 是参考答案的。
         opening: 回答里最常见的开头（三个字）；``opening_share`` 是这样开头的回答占多少，``references_opening_share``
             是参考答案的。
         samples: 几个固定的问题：问题、参考答案、训练后的回答；诊断不看，给人看。
@@ -125,9 +126,9 @@ def answer_symptoms(references: Sequence[str], answers: Sequence[tuple[str, bool
 
 
 def is_repetitive(text: str) -> bool:
-    """有没有一小段（1 到 ``_REPEATED`` 个字）连着出现三次以上；只有一两个字的，要更长才算。"""
-    for size in range(1, _REPEATED * 2 + 1):
-        times = 1 + math.ceil(_REPEATED * 2 / size)
+    """有没有一小段（1 到 ``_REPEATED`` 个字），后面紧接着照样重复了至少 ``_REPEATED`` 个字。"""
+    for size in range(1, _REPEATED + 1):
+        times = 1 + math.ceil(_REPEATED / size)
         for start in range(len(text) - size * times + 1):
             if text[start : start + size] * times == text[start : start + size * times]:
                 return True

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PrefixTuningConfig, get_peft_model
 from transformers import PreTrainedModel, set_seed
 
-from clinic.cases import BATCH_SIZE, RATES, ROWS, STEPS, Case
+from clinic.cases import BATCH_SIZE, RATES, STEPS, Case
 from clinic.faults import Rows
 from clinic.symptoms import Symptoms, answer_symptoms, finite_log
+from finetuning.adapter import new_adapter
 from finetuning.arguments import DataArguments
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PaddedCollator
@@ -28,14 +28,15 @@ from finetuning.model import load_model
 from finetuning.observing import changed_share, data_symptoms, first_batch_symptoms, learnt_symptoms, training_symptoms
 from finetuning.reading import load_conversations
 from finetuning.training import build_trainer
+from train_lora_solution import AdapterArguments, adapter_config
 
 _VALIDATION, _TEST = 200, 300
 _SAMPLES = 5
-_ADAPTERS: dict[str, PeftConfig] = {
-    "lora": LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear"),
-    "lora_qv": LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
-    "dora": LoraConfig(task_type="CAUSAL_LM", r=8, lora_alpha=16, target_modules="all-linear", use_dora=True),
-    "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=16),
+_ADAPTERS = {
+    "lora": AdapterArguments(),
+    "lora_qv": AdapterArguments(target_modules=["q_proj", "v_proj"]),
+    "dora": AdapterArguments(method="dora"),
+    "prefix": AdapterArguments(method="prefix"),
 }
 _NEW_TOKENS = 48  # 最长的参考答案也放得下
 
@@ -56,7 +57,7 @@ class Clinic:
             症状；损失不是有限的数、半路停下的，记到停下的地方。
         """
         chance = random.Random(seed)
-        rows = Rows(self.train if case.name == "rows_9000" else self.train[:ROWS], self.validation, self.test)
+        rows = Rows(self.train[: case.rows], self.validation, self.test)
         if case.data is not None:
             rows = case.data(rows, chance)
         set_seed(seed)
@@ -68,7 +69,7 @@ class Clinic:
             data = load_splits(_write(rows, directory, case.max_length), case.dataset_class, self.tokenizer, directory)
             before, exact_before, _ = self._examine(model, data.test, rows.test, case)
             if case.method != "full":
-                model = get_peft_model(model, _ADAPTERS[case.method])
+                model = new_adapter(model, adapter_config(_ADAPTERS[case.method], None))
             if case.model is not None:
                 model = case.model(model)
             args = _arguments(case, seed, directory)

@@ -19,7 +19,6 @@ _LOOKED_AT = 500  # 数要学的 token 时，看这么多段，从头到尾均�
 _COMPARED = 16  # 首尾相接与单独算，比这么多段
 _REREAD = 128  # 训练以后再看这么多段训练数据
 _UNLEARNT = 1.0  # nat：比一般的高这么多，就是没有学会
-_DTYPE = "torch."
 
 
 def data_symptoms(data: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def training_symptoms(trainer: CheckedTrainer) -> dict[str, Any]:
         "epochs": steps * per_step / rows if args.max_steps > 0 else args.num_train_epochs,
         "rows_per_step": min(per_step, rows),
         "warmup_steps": args.get_warmup_steps(steps),
-        "trained_dtype": str(trained.dtype).removeprefix(_DTYPE),
+        "trained_dtype": str(trained.dtype).removeprefix("torch."),
         "vocabulary": model.config.get_text_config().vocab_size,
     }
 

@@ -294,7 +294,7 @@ def build_trainer(
         trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
     if output is not None:
-        trainer.add_callback(Watch(trainer))
+        trainer.add_callback(Watch(trainer.refuse_unchanged))
         _check_savable(model, tokenizer)
     return trainer
 

@@ -1,6 +1,7 @@
 """训练的时候看着：等不到最后的两件事，损失升上去了，和什么也没有在训练。"""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerState
@@ -13,21 +14,15 @@ _EVERY = 1.05  # 记录每多半成，看一次：记录很多时也不慢
 _PATIENCE = 20  # 预热以后再等几步：fp16 的头几步会因溢出跳过
 
 
-class Watched(Protocol):
-    """:class:`finetuning.training.CheckedTrainer` 中这里用得到的部分。"""
-
-    def refuse_unchanged(self) -> None: ...
-
-
 class Watch(TrainerCallback):
     """损失升得很高，说一次；走了几步，参数一个也没有动，停下。
 
     Args:
-        trainer: 看着哪个。
+        refuse_unchanged: 参数一个也没有动，就抛出异常。
     """
 
-    def __init__(self, trainer: Watched):
-        self.trainer, self.said, self.next_look = trainer, False, 0
+    def __init__(self, refuse_unchanged: Callable[[], None]):
+        self.refuse_unchanged, self.said, self.next_look = refuse_unchanged, False, 0
 
     def on_log(self, args: Any, state: TrainerState, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`。"""
@@ -45,4 +40,4 @@ class Watch(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`；几步以后看一次就够了。"""
         if state.global_step == args.get_warmup_steps(state.max_steps) + _PATIENCE:
-            self.trainer.refuse_unchanged()
+            self.refuse_unchanged()

@@ -20,8 +20,8 @@ _LOOK = {
     "wrong_return_type": "train 的返回值，照它的说明。",
     "base_modified": "哪些地方用到 base：训练的应当是它的副本。",
     "first_loss": "一批数据怎样变成模型的参数：input_ids、labels、attention_mask，各从哪里来，补的是什么。",
-    "nothing_trains": "优化器管着谁的参数；走一步的时候，它们的梯度在不在。",
-    "gradients_pile_up": "一步的次序：清零、求梯度、更新，少了哪一件？",
+    "nothing_trains": "走一步的前后，各打印返回的模型里同一个参数的值和它的 .grad，比一比。",
+    "gradients_pile_up": "走第二步以前，打印一个参数的 .grad；再另外只用第二批求一次，比一比。",
     "diverges": "一步走多远由什么决定：第 4 节的全参数微调用多大？",
     "learns_too_little": "学习率、步数、标签：与第 4 节的循环一样一样地比。",
     "answers_differ": "训练时，回答前面的 token 是什么？提问时，模型最后看见的是什么？",
@@ -80,9 +80,7 @@ def check_model_changed(patient: Patient) -> Diagnosis | None:
         return None
     losses = patient.trained().losses
     came = f"训练以后，模型的参数一个也没有变；损失开头 {losses[0]:.2f}，最后 {losses[-1]:.2f}"
-    return _found(
-        "nothing_trains", came, "步走了，模型没有动：优化器更新的不是它的参数，或走这一步以前，梯度已经清掉了。"
-    )
+    return _found("nothing_trains", came, "损失算了，步也走了，返回的模型却没有动。")
 
 
 def check_gradients(patient: Patient) -> Diagnosis | None:
