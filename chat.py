@@ -13,7 +13,8 @@
   --max_new_tokens 整数 一个回答最多多少个 token（默认 256）
   --seed 整数           随机种子（默认 42）
 
-对话里：/reset 忘掉前面的话，/exit 或 Ctrl-D 结束。
+对话里：/reset 忘掉前面的话，/help 看有哪些命令，/exit（/quit、exit、退出）或 Ctrl-D 结束；
+正在回答时按 Ctrl-C，只停下这个回答。
 """
 
 import argparse
@@ -23,13 +24,16 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, cast
 
 from finetuning.arguments import Parser
-from finetuning.chatml import encode_prompt
-from finetuning.conversations import Conversation
+from finetuning.conversations import BadRowError, Conversation
 from finetuning.errors import UserError, run_main
 from finetuning.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+EXITS = ("/exit", "/quit", "exit", "quit", "退出")
+COMMANDS = "/reset 忘掉前面的话，/help 看这些命令，/exit 结束；正在回答时按 Ctrl-C 停下这个回答。"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -105,16 +109,23 @@ def talk(
     start: Conversation,
     raw: bool,
 ) -> None:
-    """一问一答，直到 /exit、Ctrl-D 或 Ctrl-C。"""
-    print("接着写：输入开头。" if raw else "多轮对话：/reset 忘掉前面的话，/exit 结束。")
+    """一问一答，直到 /exit、Ctrl-D，或在等着输入时按 Ctrl-C。"""
+    print("接着写：输入开头，/exit 结束。" if raw else f"多轮对话：{COMMANDS}")
     history = list(start)
     try:
-        while (message := input("\n> ").strip()) != "/exit":
-            if message == "/reset":
+        while (message := input("\n> ").strip()) not in EXITS:
+            if message == "/help":
+                print(COMMANDS)
+            elif message == "/reset":
                 history = list(start)
                 print("（前面的话已经忘掉）")
+            elif message.startswith("/") and message[1:].isalpha() and message.isascii():
+                print(f"没有 {message} 这个命令。{COMMANDS}")
             elif message:
-                history = answer(model, tokenizer, config, history, message, raw)
+                try:
+                    history = answer(model, tokenizer, config, history, message, raw)
+                except KeyboardInterrupt:
+                    print("\n（停下了；这一问不算，接着问吧）")
     except (EOFError, KeyboardInterrupt):
         print()
 
@@ -131,6 +142,7 @@ def answer(
     import torch
     from transformers import TextStreamer
 
+    from finetuning.chat_format import chat_format
     from finetuning.model import max_positions
 
     class Terminal(TextStreamer):
@@ -145,7 +157,10 @@ def answer(
         start_id = tokenizer.pad_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         prompt = [start_id, *tokenizer(message, add_special_tokens=False)["input_ids"]]
     else:
-        prompt = encode_prompt(asked, tokenizer)  # 与训练时回答之前的 id 完全相同
+        try:
+            prompt = chat_format(tokenizer).prompt(asked)  # 与训练时回答之前的 id 完全相同
+        except BadRowError as error:  # 例如模型自己的模板不收系统提示
+            raise UserError(f"{error}。") from error
     limit = max_positions(model) or sys.maxsize
     if len(prompt) >= limit:
         print(f"对话太长（{len(prompt)} 个 token，模型最多能看 {limit} 个）；请用 /reset 重新开始。")

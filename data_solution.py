@@ -58,6 +58,8 @@ class SFTDataset:
         self._examples = ExampleStore()
         for conversation in iterate_conversations(data_path):
             input_ids, labels = self._add_bos(*self._format_conversation(conversation))
+            for position in self.chatml.context_positions(conversation, len(labels)):
+                labels[position] = IGNORE_INDEX  # 数据里标明“这个回答不学”的；少见
             is_too_long = len(input_ids) > max_length
             # 两个列表一起截掉末尾：长度仍然相同，留下的每个 token 前面的上下文都还完整。
             input_ids, labels = input_ids[:max_length], labels[:max_length]

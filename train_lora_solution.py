@@ -240,7 +240,10 @@ def main() -> None:
         if adapter_args.merge_first:
             base = output.own_base(partial(merge_to, start, save_dtype=model_args.save_dtype))
         model: Any  # 基座；添上适配器以后，是 PeftModel
-        model, tokenizer, new_token_ids = (load_base_of if continues else load_model)(base, **options)
+        if continues:
+            model, tokenizer, new_token_ids = load_base_of(base, model_args.chat_template, **options)
+        else:
+            model, tokenizer, new_token_ids = load_model(base, template=model_args.chat_template, **options)
         if method != "qlora" or adapter_args.merge_and_save:  # 检查点里就是 4 bit 的，只能用 QLoRA，也合并不了
             doing = f"用 --method {method}" if method != "qlora" else "合并（--merge_and_save）"
             refuse_quantized(str(model.name_or_path), doing)

@@ -42,7 +42,7 @@ def main() -> None:
 
         start = model_args.model_name_or_path
         refuse_quantized(start, "做全参数微调")
-        model, tokenizer, _ = load_model(start)
+        model, tokenizer, _ = load_model(start, template=model_args.chat_template)
         data = load_splits(
             data_args, SFTDataset, tokenizer, output.unfinished, max_positions(model), args.needs_validation
         )

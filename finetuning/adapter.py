@@ -17,8 +17,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from finetuning.bf16_base import autocast_of, shown_as_fp32
+from finetuning.chatml import is_chatml_template
 from finetuning.errors import UserError
-from finetuning.model import LoadedModel, embeddings_in_fp32, load_model
+from finetuning.model import LoadedModel, Template, embeddings_in_fp32, load_model
 from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
@@ -34,7 +35,7 @@ def load_for_chat(name_or_path: str) -> LoadedModel:
         UserError: 同 :func:`load_model`；或者适配器的基座读不到。
     """
     if not is_adapter(name_or_path):
-        return load_model(name_or_path)
+        return load_model(name_or_path, template="auto")
     base, tokenizer, _ = load_base_of(name_or_path)
     return LoadedModel(cast(PreTrainedModel, add_adapter(base, name_or_path)), tokenizer, [])
 
@@ -58,10 +59,11 @@ def read_adapter_config(adapter: str) -> Any:
         return PeftConfig.from_pretrained(adapter)
 
 
-def load_base_of(adapter: str, **options: Any) -> LoadedModel:
-    """读入适配器的基座。
+def load_base_of(adapter: str, template: Template | None = None, **options: Any) -> LoadedModel:
+    """读入适配器的基座，对话的格式与训练它时相同。
 
     Args:
+        template: 想要的对话格式；与训练时不同的拒绝。
         options: 同 :func:`load_model`。
 
     Raises:
@@ -80,10 +82,19 @@ def load_base_of(adapter: str, **options: Any) -> LoadedModel:
                 f"适配器 {adapter} 的基座 {base_name} 的内容变了，已经不是训练时的那一个（例如后来又在那里训练过）；"
                 "请找回原来的基座，或重新训练这个适配器。"
             )
+        own = _template_of(adapter)
+        if template not in (None, own):
+            raise UserError(f"适配器 {adapter} 是用 --chat_template {own} 训练的，接着训练时不能换；请去掉它。")
         try:
-            return load_model(base_name, **options)
+            return load_model(base_name, template=own, **options)
         except UserError as error:
             raise UserError(f"适配器 {adapter} 的基座不能用：{error}") from error
+
+
+def _template_of(adapter: str) -> Template:
+    """训练时用的是哪种对话格式：与适配器一起存下来的对话模板就是。"""
+    path = Path(adapter, "chat_template.jinja")
+    return "model" if path.is_file() and not is_chatml_template(path.read_text(encoding="utf-8")) else "chatml"
 
 
 def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = False) -> PeftModel:

@@ -2,13 +2,16 @@
 
 一条消息写成 ``<|im_start|>{role}\\n{content}<|im_end|>\\n``。两个标记（control token）按 id 放进去，内容按普通文字
 分段编码，所以用户在内容里写 ``<|im_end|>`` 也变不成标记，别人无法靠一句话“伪造”一轮对话。
+工具和思考先变成文字，见 :mod:`finetuning.hermes`。
 """
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from finetuning.conversations import Conversation, Message
 from finetuning.errors import UserError
+from finetuning.hermes import TOOLS_HEAD, TOOLS_TAIL, as_text, thought_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,20 +26,66 @@ _HOW_TO_ADD = (
 # 模板把整段对话当作一个字符串来分词，与分段编码有三点不同：内容里的 <|im_end|> 会成为真的标记；以换行开头的回答，
 # 换行会与角色后面的换行并成一个 token，而推理时的提示词里从不出现这样的 token；会在文字开头补一个“▁”的分词器
 # （如 Llama 2），分段编码时每一段都补。训练、评测、聊天都用分段编码，所以彼此一致。
-CHAT_TEMPLATE = """\
+CHAT_TEMPLATE = (
+    f"""\
+{{%- macro described(tools) -%}}
+    {{{{- {TOOLS_HEAD!r} -}}}}
+    {{%- for tool in tools -%}}
+        {{{{- (tool | tojson) + ('' if loop.last else '\\n') -}}}}
+    {{%- endfor -%}}
+    {{{{- {TOOLS_TAIL!r} -}}}}
+{{%- endmacro -%}}
+"""
+    + """\
+{%- if tools and messages[0]['role'] != 'system' -%}
+    {{- '<|im_start|>system\\n' + described(tools) + '<|im_end|>\\n' -}}
+{%- endif -%}
 {%- for message in messages -%}
-    {{- '<|im_start|>' + message['role'] + '\\n' -}}
-    {%- if message['role'] == 'assistant' -%}
-        {%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}
+    {%- set content = message['content'] or '' -%}
+    {%- if message['role'] == 'tool' -%}
+        {{- '\\n' if loop.previtem and loop.previtem['role'] == 'tool' else '<|im_start|>user\\n' -}}
+        {%- if content.lstrip().startswith('<tool_response>') -%}
+            {{- content -}}
+        {%- else -%}
+            {{- '<tool_response>\\n' + content + '\\n</tool_response>' -}}
+        {%- endif -%}
+        {%- if not loop.nextitem or loop.nextitem['role'] != 'tool' -%}
+            {{- '<|im_end|>\\n' -}}
+        {%- endif -%}
+    {%- elif message['role'] == 'assistant' -%}
+        {{- '<|im_start|>assistant\\n' -}}
+        {%- generation -%}
+            {%- if message['reasoning_content'] -%}
+                {{- '<think>\\n' + message['reasoning_content'].strip('\\n') + '\\n</think>\\n\\n' -}}
+            {%- endif -%}
+            {{- content -}}
+            {%- for call in message['tool_calls'] or [] -%}
+                {%- set function = call['function'] or call -%}
+                {{- '\\n' if content or not loop.first else '' -}}
+                {{- '<tool_call>\\n{"name": ' + (function['name'] | tojson) -}}
+                {{- ', "arguments": ' -}}
+                {{- function['arguments'] if function['arguments'] is string else (function['arguments'] | tojson) -}}
+                {{- '}\\n</tool_call>' -}}
+            {%- endfor -%}
+            {{- '<|im_end|>' -}}
+        {%- endgeneration -%}
+        {{- '\\n' -}}
     {%- else -%}
-        {{- message['content'] + '<|im_end|>' -}}
+        {{- '<|im_start|>' + message['role'] + '\\n' + content -}}
+        {%- if tools and loop.first and message['role'] == 'system' -%}
+            {{- ('\\n\\n' if content else '') + described(tools) -}}
+        {%- endif -%}
+        {{- '<|im_end|>\\n' -}}
     {%- endif -%}
-    {{- '\\n' -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}
     {{- '<|im_start|>assistant\\n' -}}
 {%- endif -%}
 """
+)
+_BOS = "{{- bos_token -}}\n"
+# 会写工具和思考以前的样子，旧的结果里存着它；其中的这一句，别的模板里没有。
+_EARLIER = "{%- generation -%}{{- message['content'] + '<|im_end|>' -}}{%- endgeneration -%}"
 
 
 class Segments(NamedTuple):
@@ -56,6 +105,7 @@ class ChatML:
 
     Attributes:
         end_id: ``<|im_end|>`` 的 id。
+        end_ids: 说完了的标记，这里只有它。
 
     Raises:
         UserError: 分词器没有 ChatML 的两个标记，或者它们不是特殊 token。
@@ -71,8 +121,9 @@ class ChatML:
         added = tokenizer.added_tokens_decoder
         if not all(marker in added and added[marker].special for marker in marker_ids):
             raise UserError(f"{names} 在分词器里不是特殊 token，内容里的同样文字会变成标记；{_HOW_TO_ADD}")
-        self._control_ids, self._control_text = _control_tokens(tokenizer)
+        self._control_ids, self._control_text = control_tokens(tokenizer)
         start_id, self.end_id = marker_ids
+        self.end_ids = frozenset([self.end_id])
         self._bos = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
         self._newline = self.encode("\n")
         self._headers = {role: [start_id, *self.encode(f"{role}\n")] for role in ("system", "user", "assistant")}
@@ -125,6 +176,10 @@ class ChatML:
         header = list(self._headers[message["role"]])
         return Segments(header, self.encode(message["content"]), [self.end_id], list(self._newline))
 
+    def prepare(self, conversation: Conversation) -> Conversation:
+        """工具和思考变成文字。"""
+        return as_text(conversation)
+
     def prompt(self, messages: Conversation) -> list[int]:
         """推理时的提示词（prompt）：所有消息，加上 ``<|im_start|>assistant\\n``；与训练时回答之前的 id 完全相同。"""
         input_ids = self.bos
@@ -133,22 +188,44 @@ class ChatML:
                 input_ids += segment
         return input_ids + self._headers["assistant"]
 
-    def fits(self, conversation: Conversation, most: int, new_tokens: int | None = None) -> bool:
-        """最后的问题连同回答在 ``most`` 个 token 之内：更长的问出来，模型也没有地方答。
+    def answer(self, conversation: Conversation) -> list[int]:
+        """最后一个回答的 id，不含 ``<|im_end|>``。"""
+        return self.encode(self.reference(conversation))
+
+    def reference(self, conversation: Conversation) -> str:
+        """最后一个回答的文字。"""
+        return conversation[-1]["content"]
+
+    def context_positions(self, conversation: Conversation, length: int) -> list[int]:
+        """标了不学的回答（``learnt``），和标了不学的思考（``reasoning_learnt``），占着哪些位置。
 
         Args:
-            new_tokens: 给回答留多少个 token；None 是参考答案的长度。
+            length: 整段对话有多少个 id；最前面可能有 BOS。
         """
-        answer = len(self.encode(conversation[-1]["content"])) + 1 if new_tokens is None else new_tokens
-        return len(self.prompt(conversation[:-1])) + answer <= most
+        if not any("learnt" in message or "reasoning_learnt" in message for message in conversation):
+            return []
+        parts = [self.segments(message) for message in conversation]
+        start = length - sum(len(segment) for part in parts for segment in part)
+        positions: list[int] = []
+        for message, part in zip(conversation, parts, strict=True):
+            size = sum(map(len, part))
+            if not message.get("learnt", True):
+                positions += range(start, start + size)
+            elif not message.get("reasoning_learnt", True):
+                thought = self.encode(thought_of(message["content"]))
+                first = start + len(part.header)
+                positions += range(first, first + common_length(thought, part.content))
+            start += size
+        return positions
 
 
-def encode_prompt(messages: Conversation, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """见 :meth:`ChatML.prompt`；最后一条消息应是 user。返回的 id 没有截断。"""
-    return ChatML(tokenizer).prompt(messages)
+def common_length(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """从头起有几个相同。"""
+    same = (index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1])
+    return next(same, min(len(one), len(other)))
 
 
-def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[set[int], re.Pattern[str]]:
+def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> tuple[set[int], re.Pattern[str]]:
     """不许从内容里冒出来的 token：它们的 id，和匹配它们的文字的式子（圈成一组，切开时留着）。
 
     unk 不算：词表里没有的字，编码出来就该是它。只有一个字符的也不算：有的分词器拿“!”来填充，那是普通的字，切也切不开。
@@ -171,4 +248,9 @@ def adds_bos(tokenizer: "PreTrainedTokenizerBase") -> bool:
 
 def chat_template_for(tokenizer: "PreTrainedTokenizerBase") -> str:
     """给这个分词器用的对话模板：会自己加 BOS 的，模板里也写上（apply_chat_template 编码时不会再加）。"""
-    return "{{- bos_token -}}\n" + CHAT_TEMPLATE if adds_bos(tokenizer) else CHAT_TEMPLATE
+    return _BOS + CHAT_TEMPLATE if adds_bos(tokenizer) else CHAT_TEMPLATE
+
+
+def is_chatml_template(template: object) -> bool:
+    """是不是 :func:`chat_template_for` 写的，以前的版本也算。"""
+    return isinstance(template, str) and (template.removeprefix(_BOS) == CHAT_TEMPLATE or _EARLIER in template)

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, Pr
 
 from finetuning import threads
 from finetuning.adapter import base_of, has_prefix
-from finetuning.chatml import ChatML
+from finetuning.chat_format import chat_format
 from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from finetuning.data import TokenizedDataset
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     """模型的一个回答。"""
 
     text: str
-    ended: bool  # 是不是自己写出 <|im_end|> 停下的
+    ended: bool  # 是不是自己写出结束的标记停下的
     right: bool | None = None  # 与参考答案一字不差，并且自己停下；None 是没有核对
 
 
@@ -122,9 +122,9 @@ def generate_answers(
     Returns:
         与 ``conversations`` 顺序相同的回答。
     """
-    chatml = ChatML(tokenizer)
-    prompts = [chatml.prompt(conversation) for conversation in conversations]
-    stop_ids = [chatml.end_id, *_as_list(model.generation_config.eos_token_id)]
+    form = chat_format(tokenizer)
+    prompts = [form.prompt(conversation) for conversation in conversations]
+    stop_ids = [*form.end_ids, *_as_list(model.generation_config.eos_token_id)]
     answers: list[Answer] = [Answer("", False)] * len(prompts)
     lengths = [len(prompt) for prompt in prompts]
     # 套了适配器的，用里面的基座来生成：LoRA 就在它的各层里，而 PEFT 的 generate 会临时改动模型，几个线程会互相妨碍。
@@ -156,7 +156,7 @@ def generate_answers(
             )
         bar.update(sum(max_new_tokens[index] for index in indices) - ticks.counted)  # 早停下的，也算做完了
         for index, token_ids in zip(indices, generated[:, longest:].tolist(), strict=True):
-            answers[index] = _cut(token_ids, chatml.end_id, stop_ids, tokenizer)
+            answers[index] = _cut(token_ids, form.end_ids, stop_ids, tokenizer)
 
     with (
         _evaluating(model),
@@ -176,14 +176,13 @@ def checked_answers(
 
     只看最后一个回答，前面各轮用数据里的原文。比参考答案还长的回答一定不对，所以生成到那个长度就够了。
     """
-    references = [conversation[-1]["content"] for conversation in conversations]
-    chatml = ChatML(tokenizer)
-    lengths = [len(chatml.encode(reference)) + 1 for reference in references]  # 加上 <|im_end|>
+    form = chat_format(tokenizer)
+    lengths = [len(form.answer(conversation)) + 1 for conversation in conversations]  # 加上结束的标记
     questions = [conversation[:-1] for conversation in conversations]
     answers = generate_answers(model, tokenizer, questions, lengths)
     return [
-        answer._replace(right=answer.ended and answer.text == reference)
-        for answer, reference in zip(answers, references, strict=True)
+        answer._replace(right=answer.ended and answer.text == form.reference(conversation))
+        for answer, conversation in zip(answers, conversations, strict=True)
     ]
 
 
@@ -252,10 +251,12 @@ class _Ticks(StoppingCriteria):
         return torch.full((len(input_ids),), self.interrupted.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
-def _cut(token_ids: list[int], end_id: int, stop_ids: list[int], tokenizer: PreTrainedTokenizerBase) -> Answer:
+def _cut(
+    token_ids: list[int], end_ids: frozenset[int], stop_ids: list[int], tokenizer: PreTrainedTokenizerBase
+) -> Answer:
     """截到第一个停止标记；后面是成批生成时补的填充。"""
     length = next((position for position, token in enumerate(token_ids) if token in stop_ids), len(token_ids))
-    ended = length < len(token_ids) and token_ids[length] == end_id
+    ended = length < len(token_ids) and token_ids[length] in end_ids
     return Answer(cast(str, tokenizer.decode(token_ids[:length])), ended)
 
 

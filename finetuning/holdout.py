@@ -28,14 +28,13 @@ def prompts(conversation: Conversation) -> list[int]:
     for message in conversation:
         if message["role"] == "assistant":
             found.append(int.from_bytes(digest.digest(), "big"))
-        digest.update(json.dumps([message["role"], message["content"]]).encode())
+        digest.update(json.dumps(message).encode())
     return found
 
 
 def fingerprint(conversation: Conversation) -> int:
     """整段对话的指纹（64 位）。"""
-    text = json.dumps([[message["role"], message["content"]] for message in conversation])
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(json.dumps(conversation).encode(), digest_size=8).digest(), "big")
 
 
 class HeldOut(NamedTuple):

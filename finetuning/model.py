@@ -4,7 +4,8 @@
 """
 
 from contextlib import nullcontext
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from transformers import (
@@ -17,14 +18,19 @@ from transformers import (
 )
 
 from finetuning.bf16_base import linears_in_bf16
-from finetuning.chatml import CHATML_TOKENS, chat_template_for
+from finetuning.chatml import CHATML_TOKENS, chat_template_for, is_chatml_template
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
 from finetuning.model_checks import check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
+from finetuning.output.fingerprint import RECORD_FILE
+from finetuning.template import ModelTemplate
 from finetuning.terminal import say, stage
 
 # 只在采样（do_sample）时起作用的设置。
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+
+
+Template = Literal["chatml", "model", "auto"]
 
 
 class LoadedModel(NamedTuple):
@@ -35,13 +41,17 @@ class LoadedModel(NamedTuple):
     new_token_ids: list[int]
 
 
-def load_model(name_or_path: str, keep_bf16: bool = False, **options: Any) -> LoadedModel:
-    """读入一个模型（目录，或 hub 上的名字），备好 ChatML。
+def load_model(
+    name_or_path: str, keep_bf16: bool = False, template: Template | None = None, **options: Any
+) -> LoadedModel:
+    """读入一个模型（目录，或 hub 上的名字），备好对话的格式。
 
     权重读成 fp32。检查点多是 bf16 的，但用 bf16 的权重训练，很小的更新会被舍入掉；省时间靠的是训练时的自动混合精度。
 
     Args:
         keep_bf16: 检查点是 bf16 的，线性层就照样读成 bf16；它们不训练，见 :mod:`finetuning.bf16_base`。
+        template: 对话的格式：``"chatml"``；``"model"`` 是模型自己的对话模板；``"auto"`` 是它有自己的就用自己的；
+            None 是 ChatML，这个项目训练出来的则是训练时的那一种。
         options: 原样交给 ``from_pretrained`` 的其他选项，如 QLoRA 的 ``quantization_config``。
 
     Raises:
@@ -66,10 +76,28 @@ def load_model(name_or_path: str, keep_bf16: bool = False, **options: Any) -> Lo
     check_tokenizer(name_or_path, model, tokenizer)
     _keep_gradients_on_cpu(model)
     freeze_other_modalities(model)
-    new_token_ids = _add_chatml_tokens(model, tokenizer)
-    _set_chat_defaults(model, tokenizer)
+    new_token_ids: list[int] = []
+    if _uses_own_template(name_or_path, tokenizer, template):
+        _keep_own_template(model, tokenizer)
+    else:
+        new_token_ids = _add_chatml_tokens(model, tokenizer)
+        _set_chat_defaults(model, tokenizer)
     _mend_generation_config(name_or_path, model)
     return LoadedModel(model, tokenizer, new_token_ids)
+
+
+def _uses_own_template(name_or_path: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> bool:
+    """用模型自己的对话模板，不用 ChatML。"""
+    has_own = bool(tokenizer.chat_template) and not is_chatml_template(tokenizer.chat_template)
+    if template is not None:
+        return template == "model" or (template == "auto" and has_own)
+    directory = Path(name_or_path)
+    # 这个项目训练出来的，与训练时一样；合并的，记录也在上一级。
+    if has_own and any((place / RECORD_FILE).is_file() for place in (directory, directory.parent)):
+        return True
+    if has_own:
+        say(f"{name_or_path} 有自己的对话模板；这里换成 ChatML，要保留它自己的，请加 --chat_template model。")
+    return False
 
 
 def cast_parameters(model: torch.nn.Module, dtype: torch.dtype) -> None:
@@ -174,6 +202,22 @@ def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
                 embeddings.weight[new_token_ids] = embeddings.weight[: len(vocabulary)].mean(dim=0)
     return new_token_ids
+
+
+def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """模板、分词器都是模型自己的；生成时停在模板的结束标记：有的基座的 ``generation_config`` 里没有写它。
+
+    Raises:
+        UserError: 没有模板，或用不了。
+    """
+    ends = ModelTemplate(tokenizer).end_ids
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(ends))
+    config = model.generation_config
+    own = config.eos_token_id
+    stop_ids = [*([] if own is None else [own] if isinstance(own, int) else own), *sorted(ends)]
+    config.eos_token_id = list(dict.fromkeys(stop_ids))
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def _set_chat_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

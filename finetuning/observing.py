@@ -8,6 +8,7 @@ from typing import Any, cast
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from finetuning.chat_format import chat_format
 from finetuning.chatml import ChatML
 from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
@@ -25,7 +26,7 @@ def data_symptoms(data: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str,
     """数据的症状，训练以前就知道；各项的意思见 :class:`clinic.symptoms.Symptoms`。"""
     learnt, total = _count_learnt([data.train[index] for index in _some_of(len(data.train))])
     tested = [(data.test[index], index) for index in _some_of(len(data.test))]
-    chatml = ChatML(tokenizer)
+    form = chat_format(tokenizer)
     taught = [[label for label in example["labels"] if label != IGNORE_INDEX] for example, _ in tested]
     found = {
         "train_rows": data.counts.rows,
@@ -35,18 +36,19 @@ def data_symptoms(data: Splits, tokenizer: PreTrainedTokenizerBase) -> dict[str,
         "tested_system_share": _share_with_system([row.conversation for row in data.test_rows]),
         "learnt_share": learnt / total,
         "answer_tokens": sum(map(len, taught)) / len(taught),
-        "ends_learnt": sum(ids[-1:] == [chatml.end_id] for ids in taught) / len(taught),
+        "ends_learnt": sum(not form.end_ids.isdisjoint(ids[-1:]) for ids in taught) / len(taught),
         "test_seen": data.num_seen.get("test", 0) / len(data.test),
     }
     if data.validation is not None:
         found["validation_seen"] = data.num_seen.get("validation", 0) / len(data.validation)
     if len(data.test) == len(data.test_rows) and not data.test.num_truncated:  # 两边对得上，回答都完整
         conversations = [data.test_rows[index].conversation for _, index in tested]
-        answers = [chatml.segments(conversation[-1]).content for conversation in conversations]
+        answers = [form.answer(conversation) for conversation in conversations]
         whole = [_contains(ids, answer) for ids, answer in zip(taught, answers, strict=True)]
         found["answers_learnt"] = sum(whole) / len(whole)
-        own = sum(_assistant_tokens(conversation, chatml) for conversation in conversations)
-        found["extra_share"] = max(0.0, 1 - own / max(1, sum(map(len, taught))))
+        if isinstance(form, ChatML):
+            own = sum(_assistant_tokens(conversation, form) for conversation in conversations)
+            found["extra_share"] = max(0.0, 1 - own / max(1, sum(map(len, taught))))
     return found
 
 

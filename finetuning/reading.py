@@ -16,24 +16,30 @@ import re
 import reprlib
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
-from finetuning.conversations import BadRowError, Conversation, skill_of, to_conversation
+from finetuning.conversations import BadRowError, Conversation
 from finetuning.errors import UserError
+from finetuning.formats import parse_row, skill_of
+from finetuning.hermes import as_text
+from finetuning.tables import TABLE_SUFFIXES, TooManyCells, table_rows
 from finetuning.terminal import is_main_process
 
 OnBadRows = Literal["stop", "skip"]
 
 _JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
-_SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
+_SUFFIXES = (*_JSON_SUFFIXES, ".parquet", *TABLE_SUFFIXES)
 # 写子集时，后面要写 :split：三段的名字更像是写错了的本地路径。
 _HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w.-]+)((/(?P<subset>[\w.-]+))?:(?P<split>[^/\\]+))?")
 _ELEMENT = re.compile(r"[^ \t\r\n,]")  # JSON 数组里一个元素（或结尾的 ]）的第一个字符；从宽：多一个逗号不算错
-_LISTED_BAD_ROWS = 10
+_LISTED_REASONS = 10
+_LISTED_LINES = 5
+# 把各行装在一个键里的文件，键的名字：{"data": [各行]}。
+_WRAPPERS = ("data", "rows", "examples", "items", "samples", "train", "records", "dataset", "list")
 _PARQUET_BATCH_SIZE = 1000
 
 # 后缀像 JSON，开头的字节却说明不是：说出它是什么，好过说每一行都坏了。
@@ -55,6 +61,8 @@ class Row(NamedTuple):
     line: int  # 从 1 数起：JSON 文件里的行号；Parquet 文件和 hub 数据集是第几行数据
     conversation: Conversation
     skill: str | None = None  # 考的是什么，数据里写了才有
+    format: str = ""  # 认出的格式
+    unused: tuple[str, ...] = ()  # 没有用到的键
 
     @property
     def place(self) -> str:
@@ -97,11 +105,11 @@ def iterate_conversations(
     on_bad_rows: OnBadRows = "stop",
     bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
 ) -> Iterator[Conversation]:
-    """逐条读出并检查对话，不全部留在内存里。
+    """逐条读出并检查对话，不全部留在内存里；工具和思考写成文字（见 :mod:`finetuning.hermes`）。
 
     Args:
         source: 以下三者之一。
-            本地文件：.jsonl、.json 和它们的 .gz，.parquet；
+            本地文件：.jsonl、.json 和它们的 .gz，.parquet，.csv、.tsv、.xlsx；
             hub 数据集：``owner/name`` 读 train，``owner/name:test``、``owner/name:train[:1000]`` 读别的部分，
             有几个子集（subset）的写成 ``owner/name/子集:train``；
             已在内存里的行，例如对话的列表；:class:`CheckedConversations` 不再检查。
@@ -118,7 +126,7 @@ def iterate_conversations(
     """
     if isinstance(source, CheckedConversations):
         return iter(source)
-    rows = iterate_rows(source, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path)
+    rows = iterate_rows(source, on_bad_rows=on_bad_rows, bad_rows_path=bad_rows_path, prepare=as_text)
     return (row.conversation for row in rows)
 
 
@@ -127,8 +135,15 @@ def iterate_rows(
     *,
     on_bad_rows: OnBadRows = "stop",
     bad_rows_path: str | os.PathLike[str] = "bad_rows.jsonl",
+    columns: Mapping[str, str] | None = None,
+    prepare: Callable[[Conversation], Conversation] = lambda conversation: conversation,
 ) -> Iterator[Row]:
-    """与 :func:`iterate_conversations` 相同，另外给出每段对话在哪里，考的是什么。"""
+    """与 :func:`iterate_conversations` 相同，另外给出每段对话在哪里，考的是什么。
+
+    Args:
+        columns: 哪一列是什么，见 :func:`finetuning.formats.parse_row`。
+        prepare: 认出以后再变一变；抛出 ``BadRowError`` 的，是坏行。
+    """
     if on_bad_rows not in ("stop", "skip"):
         raise ValueError(f"on_bad_rows 应该是 'stop' 或 'skip'，实际是 {on_bad_rows!r}")
     if isinstance(source, str | os.PathLike):
@@ -137,33 +152,48 @@ def iterate_rows(
         name, rows = "（内存中的数据）", enumerate(source, 1)
 
     good, num_bad = 0, 0
-    listed: list[str] = []  # 坏行可能有几百万个，只留下要列出来的几个
+    places: dict[str, list[int]] = {}  # 坏行的理由 → 前几个在哪里；坏行可能有几百万个
+    counts: Counter[str] = Counter()
     recorded = on_bad_rows == "skip" and is_main_process()
     with _bad_rows_file(Path(bad_rows_path)) if recorded else nullcontext(lambda bad: None) as write:
         for line, row in rows:
             try:
                 if isinstance(row, bytes):
                     row = _parse_json(row)
-                conversation = to_conversation(row)
+                elif isinstance(row, TooManyCells):
+                    raise BadRowError("这一行的格子比表头多，多半是内容里的逗号没有加引号")
+                conversation, form, unused = parse_row(row, columns)
+                conversation = prepare(conversation)
             except BadRowError as error:
                 num_bad += 1
-                if num_bad <= _LISTED_BAD_ROWS:
-                    listed.append(f"  {name} 第 {line} 行：{error}")
-                write(BadRow(name, line, str(error), row))
+                reason = str(error)
+                if reason in places or len(places) < _LISTED_REASONS:
+                    counts[reason] += 1
+                    places.setdefault(reason, []).append(line)
+                    del places[reason][_LISTED_LINES:]
+                write(BadRow(name, line, reason, row))
                 continue
             good += 1
             if on_bad_rows == "skip" or not num_bad:
-                yield Row(name, line, conversation, skill_of(row))
+                yield Row(name, line, conversation, skill_of(row, columns), form, unused)
 
     if num_bad and on_bad_rows == "stop":
         advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
-        more = [f"  ……还有 {num_bad - len(listed)} 行"] if num_bad > len(listed) else []
+        listed = [f"  {name} 第 {_lines(places[reason], counts[reason])}：{reason}" for reason in places]
+        rest = num_bad - sum(counts.values())
+        more = [f"  ……还有 {rest} 行"] if rest else []
         raise UserError(
             "\n".join([f"{name} 的 {good + num_bad} 行中有 {num_bad} 行不能用于训练；{advice}：", *listed, *more])
         )
     if not good and isinstance(source, str | os.PathLike):
         reason = f"{num_bad} 行全是坏行，原因见 {bad_rows_path}" if num_bad else "是空的"
         raise UserError(f"{name} 里没有可用的对话：{reason}。")
+
+
+def _lines(lines: list[int], count: int) -> str:
+    """``3 行``，``3、5 行``，或 ``3、5、6、8、9 等 120 行``。"""
+    listed = "、".join(map(str, lines))
+    return f"{listed} 行" if count == len(lines) else f"{listed} 等 {count} 行"
 
 
 @contextmanager
@@ -234,24 +264,56 @@ def _read_rows(source: str) -> Iterator[tuple[int, object]]:
         raise UserError(f"找不到数据文件 {source}（当前目录是 {Path.cwd()}）；请检查路径。")
     if not has_data_suffix:
         raise UserError(f"不认识 {source} 的后缀；支持的有 {'、'.join(_SUFFIXES)}。")
+    if path.name.lower().endswith(TABLE_SUFFIXES):
+        return table_rows(path)
     return _json_rows(path) if path.name.lower().endswith(_JSON_SUFFIXES) else _parquet_rows(path)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """JSON Lines，或一个 JSON 数组（看第一个字符是不是 ``[``）。空行跳过，行号照数。"""
+    """JSON Lines；一个 JSON 数组（第一个字符是 ``[``）；或写成几行的对象。空行跳过，行号照数。"""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             _check_is_text(path, file.read(1024))
             file.seek(0)
             is_array = _first_character(file) == b"["
             file.seek(0)
-            if is_array:
-                yield from _array_rows(path, file.read())
+            first = b"" if is_array else next((line for line in file if _has_text(line)), b"")
+            file.seek(0)
+            if is_array or _goes_on(first) or _wrapped_in(first):
+                yield from _document_rows(path, file.read())
             else:
                 # UTF-8 里换行这个字节只表示换行，所以可以先分行、后解码：一行解码失败不影响其他行。
                 yield from ((number, line) for number, line in enumerate(file, 1) if _has_text(line))
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} 读不出来：{error}；请检查文件是否完整、是否有权限读。") from error
+
+
+def _goes_on(line: bytes) -> bool:
+    """一个对象到这一行的末尾还没有写完，下一行接着写：``{`` 独占一行，或断在逗号、括号、冒号之后。"""
+    text = line.strip().removeprefix(codecs.BOM_UTF8).strip()
+    return text.startswith(b"{") and text.endswith((b"{", b"[", b",", b":"))
+
+
+def _wrapped_in(line: bytes) -> str | None:
+    """``{"data": [各行]}`` 写在一行里的，那个键；不是这样的是 None。"""
+    if not any(f'"{key}"'.encode() in line[:4096] for key in _WRAPPERS):
+        return None
+    try:
+        return _wrapper_key(json.loads(line.decode("utf-8-sig")))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wrapper_key(value: object) -> str | None:
+    """装着各行的键：它的值是对象的列表，旁边没有消息的列表。"""
+    if not isinstance(value, dict) or value.keys() & {"messages", "conversations", "conversation", "instruction"}:
+        return None
+    lists = [
+        key
+        for key, rows in value.items()
+        if key in _WRAPPERS and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
+    ]
+    return lists[0] if len(lists) == 1 else None
 
 
 def _first_character(file: io.BufferedIOBase) -> bytes:
@@ -300,20 +362,43 @@ def _parse_json(line: bytes) -> object:
     raise BadRowError(reason)
 
 
-def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
-    """JSON 数组的各个元素与它们开头所在的行号。
+def _document_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
+    """一个 JSON 数组的各个元素，或接连几个写成几行的对象，与它们开头所在的行号；``{"data": [各行]}`` 给出里面的各行。
 
-    逐个元素解析（而不是 ``json.loads`` 整个数组），才知道每个元素在第几行。
+    逐个解析（而不是 ``json.loads`` 整个文件），才知道每个在第几行。
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path} 第 {line} 行不是合法的 UTF-8；若是 GBK 编码，请用编辑器另存为 UTF-8。") from error
+    if text.lstrip()[:1] == "[":
+        yield from _elements(path, text, text.index("[") + 1, "]", is_whole=True)
+        return
+    objects = list(_elements(path, text, 0, ""))
+    key = _wrapper_key(objects[0][1]) if len(objects) == 1 else None
+    if key is None:
+        yield from objects
+        return
+    rows = cast(dict, objects[0][1])[key]
+    start = re.search(rf'"{key}"\s*:\s*\[', text)
+    found = list(_elements(path, text, start.end(), "]")) if start else []
+    # 里层别处也可以有同名的键；对不上时，只说是第几个
+    yield from found if [row for _, row in found] == rows else enumerate(rows, 1)
+
+
+def _elements(
+    path: Path, text: str, position: int, closing: str, is_whole: bool = False
+) -> Iterator[tuple[int, object]]:
+    """从 ``position`` 起的一个个值。
+
+    Args:
+        closing: 结尾的括号；空的是直到文件末尾。
+        is_whole: 括号后面不能再有什么。
+    """
     decoder = json.JSONDecoder(object_pairs_hook=_to_object)
-    position = text.index("[") + 1
     line = text.count("\n", 0, position) + 1
-    while (found := _ELEMENT.search(text, position)) and found.group() != "]":
+    while (found := _ELEMENT.search(text, position)) and found.group() != closing:
         start = found.start()
         line += text.count("\n", position, start)
         try:
@@ -323,7 +408,7 @@ def _array_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
             raise UserError(f"{path} 第 {line} 行不是合法的 JSON（{reason}），请改正它。") from error
         yield line, row
         line += text.count("\n", start, position)
-    if text[position:].strip(" \t\r\n,") != "]":
+    if is_whole and text[position:].strip(" \t\r\n,") != closing:
         raise UserError(f"{path} 第 {line} 行以后，JSON 数组没有正常结束（结尾应该是 ]）；文件可能不完整。")
 
 

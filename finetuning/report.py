@@ -1,5 +1,6 @@
 """一次训练要说的话：开始前说要做什么，结束时说得到了什么；结果里的数字、曲线和回答也由它写。"""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,8 +15,8 @@ from clinic.symptoms import Symptoms, answer_symptoms, finite_log, from_json
 from finetuning.adapter import adapted_layers, trains_token_rows
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
-from finetuning.chatml import ChatML
-from finetuning.conversations import Conversation
+from finetuning.chat_format import ChatFormat, chat_format, fits
+from finetuning.conversations import Conversation, Message
 from finetuning.data import Splits, answers_are_checkable
 from finetuning.device import describe_device, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
@@ -63,20 +64,22 @@ class Report:
     ):
         self.method, self.model_args, self.data, self.trainer = method, model_args, data, trainer
         model = cast(PreTrainedModel, trainer.model)
-        chatml = ChatML(cast(PreTrainedTokenizerBase, trainer.processing_class))
+        self.form = form = chat_format(cast(PreTrainedTokenizerBase, trainer.processing_class))
         most = data_args.max_length
         wanted = data_args.exact_match
         rows = data.test_rows
-        checkable = answers_are_checkable(row.conversation for row in rows) if wanted is None else wanted
+        checkable = (
+            answers_are_checkable(form.reference(row.conversation) for row in rows) if wanted is None else wanted
+        )
         asked = rows[: data_args.max_test_prompts] if checkable else []
-        self.checked = [row for row in asked if chatml.fits(row.conversation, most)]
+        self.checked = [row for row in asked if fits(form, row.conversation, most)]
         self.num_too_long = len(asked) - len(self.checked)
         step = max(1, len(rows) // _NUM_SAMPLES)
         samples = rows[::step][:_NUM_SAMPLES]
-        self.sampled = [row for row in samples if chatml.fits(row.conversation, most, new_tokens=1)]
+        self.sampled = [row for row in samples if fits(form, row.conversation, most, new_tokens=1)]
         self.questions = [row.conversation[:-1] for row in self.sampled]
         # 提示词连同回答不能超过模型的位置数。
-        room = [(max_positions(model) or 2**31) - len(chatml.prompt(question)) for question in self.questions]
+        room = [(max_positions(model) or 2**31) - len(form.prompt(question)) for question in self.questions]
         self.sample_tokens = [min(_SAMPLE_TOKENS, tokens) for tokens in room]
         self.trainable, self.total = count_parameters(cast(PreTrainedModel, trainer.model))
         self.seen = data_symptoms(data, cast(PreTrainedTokenizerBase, trainer.processing_class)) | training_symptoms(
@@ -129,6 +132,10 @@ class Report:
             for each in data.sources:
                 taken = "" if each.share == 1 else f"，取 {each.share:g} 份"
                 say(f"        {each.name} 有 {each.read:,} 段{taken}，用 {each.used:,} 段（{each.used / total:.1%}）")
+        for line in data.counts.told():
+            say(f"        {line}")
+        if (split := getattr(data.train, "num_split", 0)) > 0:
+            say(f"        {split:,} 段对话里，模板把前面的回答写成另一个样子，所以一段拆成几个样本，各学一个回答")
         if data.num_equal:
             say(f"        留出时按问题来分：{data.num_equal:,} 段的问题与留出的相同，也归到留出的一边")
         for split, name in _SPLITS.items():
@@ -183,10 +190,10 @@ class Report:
         if self.questions:
             say("\n同样的问题，训练前后的回答")
         for row, old, new in zip(self.sampled, before.samples, after.samples, strict=True):
-            *question, reference = row.conversation
-            say(f"\n  {_dialogue(question)}\n    训练前  {_one_line(old)}\n    训练后  {_one_line(new)}")
-            if self.checked and not (new.ended and new.text == reference["content"]):
-                say(f"    应是    {_shorten(reference['content'])}")
+            reference = self.form.reference(row.conversation)
+            say(f"\n  {_dialogue(row.conversation[:-1])}\n    训练前  {_one_line(old)}\n    训练后  {_one_line(new)}")
+            if self.checked and not (new.ended and new.text == reference):
+                say(f"    应是    {_shorten(reference)}")
         say(f"\n检验数据（{self._how_unseen()}）")
         say(f"  损失      {before.loss:.3f} → {after.loss:.3f}")
         if after.exact_match is not None:
@@ -206,22 +213,20 @@ class Report:
     def _pair_up(self, before: Score, after: Score) -> list[AnsweredQuestion]:
         """每个问题前后的回答：逐字核对的那些；没有核对的，是那几个固定的问题。"""
         if self.checked:
-            return _answered(self.checked, before.checked, after.checked)
-        return _answered(self.sampled, before.samples, after.samples)
+            return _answered(self.form, self.checked, before.checked, after.checked)
+        return _answered(self.form, self.sampled, before.samples, after.samples)
 
     def _symptoms(self, before: Score, after: Score) -> Symptoms:
         """这次训练的症状；逐字核对的数据，另让它把一部分问题从头答到停，看看回答的样子。"""
         trainer = self.trainer
         tokenizer = cast(PreTrainedTokenizerBase, trainer.processing_class)
-        chatml = ChatML(tokenizer)
-        short = [
-            row for row in self.checked if len(chatml.segments(row.conversation[-1]).content) < _SAMPLE_TOKENS // 2
-        ]
+        form = self.form
+        short = [row for row in self.checked if len(form.answer(row.conversation)) < _SAMPLE_TOKENS // 2]
         told = short[:: max(1, len(short) // _TOLD)][:_TOLD]
         room = max_positions(cast(PreTrainedModel, trainer.model)) or 2**31
         questions = [row.conversation[:-1] for row in told]
-        tokens = [min(_SAMPLE_TOKENS, room - len(chatml.prompt(question))) for question in questions]
-        references = [row.conversation[-1]["content"] for row in told]
+        tokens = [min(_SAMPLE_TOKENS, room - len(form.prompt(question))) for question in questions]
+        references = [form.reference(row.conversation) for row in told]
 
         def spoken() -> dict[str, Any]:
             answers = generate_answers(cast(PreTrainedModel, trainer.model), tokenizer, questions, tokens)
@@ -311,14 +316,14 @@ def plot_losses(log_history: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _answered(rows: list[Row], before: list[Answer], after: list[Answer]) -> list[AnsweredQuestion]:
+def _answered(form: ChatFormat, rows: list[Row], before: list[Answer], after: list[Answer]) -> list[AnsweredQuestion]:
     return [
         {
             "file": row.source,
             "line": row.line,
             "skill": row.skill,
             "question": row.conversation[:-1],
-            "reference": row.conversation[-1]["content"],
+            "reference": form.reference(row.conversation),
             "answer": new.text,
             "ended": new.ended,
             "right": new.right,
@@ -352,8 +357,18 @@ def _mistake(answered: AnsweredQuestion) -> str:
 
 
 def _dialogue(messages: Conversation) -> str:
-    names = {"system": "系统", "user": "问", "assistant": "答"}
-    return "  ".join(f"{names[message['role']]}：{_shorten(message['content'])}" for message in messages)
+    names = {"system": "系统", "user": "问", "assistant": "答", "tool": "工具"}
+    return "  ".join(
+        f"{names[message['role']]}：{_shorten(text)}" for message in messages if (text := _said_in(message))
+    )
+
+
+def _said_in(message: Message) -> str:
+    """一条消息的内容；调用了工具的，写上调用了什么。"""
+    calls = [
+        f"{call['name']}({json.dumps(call['arguments'], ensure_ascii=False)})" for call in message.get("tool_calls", ())
+    ]
+    return " ".join(filter(None, [message["content"], *calls]))
 
 
 def _one_line(answer: Answer) -> str:

@@ -5,12 +5,12 @@ import math
 import os
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetuning.errors import UserError
-from finetuning.reading import OnBadRows, Row, data_files, iterate_rows
+from finetuning.reading import Row, data_files
 from finetuning.store import DiskList
 
 _LARGEST_SHARE = 1000
@@ -34,7 +34,8 @@ class RowStore:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Row:
-        return Row(*json.loads(self._rows[index]))
+        row = Row(*json.loads(self._rows[index]))
+        return row._replace(unused=tuple(row.unused))
 
 
 @dataclass
@@ -81,19 +82,17 @@ def parse_sources(words: Iterable[str]) -> list[Source]:
     return sources
 
 
-def iterate_sources(sources: list[Source], on_bad_rows: OnBadRows, bad_rows_dir: Path) -> Iterator[Row]:
+def iterate_sources(sources: list[Source], read: Callable[[str, str], Iterator[Row]]) -> Iterator[Row]:
     """逐段读出各个来源；只取一部分的，取哪些与训练的种子无关。
 
     Args:
-        bad_rows_dir: 跳过的坏行记到这个目录的 ``bad_rows_train.jsonl``，第二个来源的是 ``bad_rows_train_2.jsonl``……
+        read: （这一份的名字, 来源）→ 各行；名字依次是 ``train``、``train_2``……
 
     Raises:
-        UserError: 同 :func:`finetuning.reading.iterate_conversations`；或取出来一段也没有。
+        UserError: 同 :func:`finetuning.reading.iterate_rows`；或取出来一段也没有。
     """
     for number, source in enumerate(sources, 1):
-        suffix = "" if number == 1 else f"_{number}"
-        path = bad_rows_dir / f"bad_rows_train{suffix}.jsonl"
-        yield from _share_of(source, iterate_rows(source.name, on_bad_rows=on_bad_rows, bad_rows_path=path))
+        yield from _share_of(source, read("train" if number == 1 else f"train_{number}", source.name))
         if not source.used:
             raise UserError(
                 f"{source.name} 只有 {source.read} 段对话，取 {source.share:g} 份是 0 段；请加大份额，或去掉它。"

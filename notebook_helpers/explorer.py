@@ -7,8 +7,8 @@ from typing import Any
 import ipywidgets as widgets
 from transformers import PreTrainedTokenizerBase
 
-from finetuning.conversations import to_conversation
 from finetuning.errors import UserError
+from finetuning.formats import to_conversation
 from notebook_helpers.html import note
 from notebook_helpers.live import Live
 from notebook_helpers.tokens import mask_html

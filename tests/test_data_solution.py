@@ -13,7 +13,7 @@ import transformers
 from toy_tokenizers import CHATML_TOKENIZERS, add_chatml
 
 from data_solution import IGNORE_INDEX, SFTDataset
-from finetuning.chatml import CHATML_TOKENS, ChatML, encode_prompt
+from finetuning.chatml import CHATML_TOKENS, ChatML
 from finetuning.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,7 @@ def test_supervised_tokens_decode_to_the_answers(tokenizer, conversation):
 def test_prompt_is_exactly_what_training_puts_before_the_answer(tokenizer, answer, turns):
     conversation = [SYSTEM, *[user("问\n"), assistant(answer)] * turns]
     input_ids, labels = format_one(tokenizer, conversation)
-    prompt = encode_prompt(conversation[:-1], tokenizer)
+    prompt = ChatML(tokenizer).prompt(conversation[:-1])
     assert input_ids[: len(prompt)] == prompt
     assert labels[len(prompt) - 1] == IGNORE_INDEX != labels[len(prompt)]
     assert tokenizer.decode(input_ids[len(prompt) :]) == f"{answer}<|im_end|>\n"
@@ -79,7 +79,7 @@ def test_prompt_is_exactly_what_training_puts_before_the_answer(tokenizer, answe
 def test_generation_prompt_equals_the_chat_template(tokenizer):
     messages = CONVERSATIONS["multi_turn"][:-1]
     expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert encode_prompt(messages, tokenizer) == expected
+    assert ChatML(tokenizer).prompt(messages) == expected
 
 
 @pytest.mark.parametrize("role", ["system", "user", "assistant"])
@@ -123,7 +123,7 @@ def test_truncated_and_dropped_conversations_are_counted():
     tokenizer = toy_tokenizers.chatml()
     short, long = CONVERSATIONS["single"], [user("天" * 200), assistant("好")]
     length = len(format_one(tokenizer, short)[0])
-    answer_start = len(encode_prompt(short[:-1], tokenizer))
+    answer_start = len(ChatML(tokenizer).prompt(short[:-1]))
 
     def counts(max_length: int) -> tuple[int, int, int]:
         dataset = SFTDataset([short, long], tokenizer, max_length)

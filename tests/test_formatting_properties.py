@@ -14,9 +14,10 @@ from toy_tokenizers import CHATML_TOKENIZERS, REASSEMBLING_TOKENIZERS
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from data_solution import IGNORE_INDEX, SFTDataset
-from finetuning.chatml import CHATML_TOKENS, ChatML, encode_prompt
-from finetuning.conversations import BadRowError, Conversation, to_conversation
+from finetuning.chatml import CHATML_TOKENS, ChatML
+from finetuning.conversations import BadRowError, Conversation
 from finetuning.errors import UserError
+from finetuning.formats import to_conversation
 from finetuning.reading import load_conversations
 
 ROOT = Path(__file__).parents[1]
@@ -148,7 +149,7 @@ def test_inference_sees_what_training_saw(tokenizer, conversation):
     input_ids, labels = format_one(tokenizer, conversation)
     for number, item in enumerate(conversation):
         if item["role"] == "assistant":
-            prompt = encode_prompt(conversation[:number], tokenizer)
+            prompt = ChatML(tokenizer).prompt(conversation[:number])
             assert input_ids[: len(prompt)] == prompt
             assert labels[len(prompt) - 1] == IGNORE_INDEX != labels[len(prompt)]
 

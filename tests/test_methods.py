@@ -19,7 +19,7 @@ from data_solution import SFTDataset
 from finetuning import report, training
 from finetuning.adapter import load_for_chat
 from finetuning.arguments import parse_arguments
-from finetuning.chatml import encode_prompt
+from finetuning.chatml import ChatML
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.errors import UserError
 from finetuning.evaluate import generate_answers
@@ -212,7 +212,7 @@ def test_other_tools_read_the_result(trained, here, capsys):
     tokenizer = AutoTokenizer.from_pretrained("out")
     messages = [{"role": "user", "content": "今天天气怎么样？"}]
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
-    assert prompt == encode_prompt(messages, tokenizer)
+    assert prompt == ChatML(tokenizer).prompt(messages)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert tokenizer.eos_token_id == end
 

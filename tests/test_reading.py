@@ -1,5 +1,6 @@
 """文件或 hub → 对话列表：真的文件、真的进程。"""
 
+import csv
 import gzip
 import itertools
 import json
@@ -10,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import datasets
+import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -88,6 +90,100 @@ def test_json_files(tmp_path, name, content):
     assert load_conversations(path) == load_conversations(str(path)) == EXPECTED
 
 
+OBJECTS = {
+    "one_object.json": (json.dumps(ROWS[3], ensure_ascii=False, indent=2), [0], [1]),
+    "several_objects.json": ("\n".join(json.dumps(row, indent=2) for row in ROWS), [0, 1, 2, 3], None),
+    "wrapped.json": (json.dumps({"version": 1, "data": ROWS}, indent=1), [0, 1, 2, 3], None),
+    "wrapped_in_a_line.json": (json.dumps({"data": ROWS}), [0, 1, 2, 3], [1, 1, 1, 1]),
+    "wrapped.jsonl": (json.dumps({"rows": ROWS, "count": 4}, indent=4), [0, 1, 2, 3], None),
+    "the_name_of_the_key_inside": (json.dumps({"info": {"data": [1]}, "data": ROWS}, indent=1), [0, 1, 2, 3], None),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_over_several_lines(tmp_path, name):
+    content, expected, lines = OBJECTS[name]
+    path = tmp_path / (name if "." in name else f"{name}.json")
+    path.write_text(content, encoding="utf-8")
+    rows = list(reading.iterate_rows(path))
+    assert [row.conversation for row in rows] == [EXPECTED[index] for index in [3] * (len(expected) == 1) or expected]
+    if lines is not None:
+        assert [row.line for row in rows] == lines
+
+
+def test_a_bad_row_of_a_wrapped_file_is_told_by_its_line(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({"data": [ROWS[0], json.loads(BAD)]}, indent=2), encoding="utf-8")
+    number = int(message_of(path).splitlines()[1].split()[2])
+    assert path.read_text(encoding="utf-8").splitlines()[number - 1].strip() == "{"
+    assert number > 10
+
+
+def test_a_first_line_that_is_cut_off_is_a_bad_row(tmp_path):
+    path = write(tmp_path / "train.jsonl", LINES[0][:-8], LINES[1])
+    assert f"  {path} 第 1 行：不是合法的 JSON" in message_of(path)
+
+
+TABLE = [
+    ["question", "answer", "skill", "编号"],
+    ["问\n一", "007", "数,字", "1"],
+    ["", "", "", ""],
+    ['他说"好"', "答，二", "", "2"],
+]
+FROM_TABLE = [
+    [{"role": "user", "content": "问\n一"}, {"role": "assistant", "content": "007"}],
+    [{"role": "user", "content": '他说"好"'}, {"role": "assistant", "content": "答，二"}],
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "xlsx"])
+def test_tables(tmp_path, suffix):
+    path = tmp_path / f"rows.{suffix}"
+    if suffix == "xlsx":
+        book = openpyxl.Workbook()
+        for row in TABLE:
+            book.active.append(row)
+        book.save(path)
+    else:
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            csv.writer(file, delimiter="," if suffix == "csv" else "\t").writerows(TABLE)
+    rows = list(reading.iterate_rows(path))
+    assert [row.conversation for row in rows] == FROM_TABLE
+    assert [row.skill for row in rows] == ["数,字", None]
+    assert [row.unused for row in rows] == [("编号",), ("编号",)]
+    assert [row.line for row in rows] == ([2, 4] if suffix == "xlsx" else [2, 5])  # 第一行的问题占两行
+
+
+def test_cells_of_excel_are_read_as_people_see_them(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (
+        ["question", "answer"],
+        ["几", 12],
+        ["小数", 1.5],
+        ["整", 3.0],
+        ["哪天", datetime(2026, 5, 1)],
+        ["对", True],
+    ):
+        book.active.append(row)
+    book.create_sheet("别的").append(["没有读"])
+    book.save(tmp_path / "rows.xlsx")
+    answers = [each[1]["content"] for each in load_conversations(tmp_path / "rows.xlsx")]
+    assert answers == ["12", "1.5", "3", "2026-05-01", "TRUE"]
+
+
+def test_a_row_with_too_many_cells(tmp_path):
+    path = write(tmp_path / "rows.csv", "question,answer", "问,答", "问,答,又一个")
+    assert f"  {path} 第 3 行：这一行的格子比表头多" in message_of(path)
+
+
+def test_lists_in_a_table(tmp_path):
+    """表格里的一格放不下列表，常写成 JSON 的文字。"""
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["messages"], [json.dumps(EXPECTED[0], ensure_ascii=False)]])
+    assert load_conversations(path) == EXPECTED[:1]
+
+
 def test_parquet(tmp_path):
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([ROWS[0], ROWS[2]]), path)
@@ -131,12 +227,23 @@ def test_bad_rows_stop_with_file_line_and_reason(tmp_path):
     ]
 
 
-def test_the_first_ten_bad_rows_are_listed_and_all_are_counted(tmp_path):
-    path = write(tmp_path / "train.jsonl", LINES[0], *[BAD] * 25)
-    message = message_of(path).splitlines()
-    assert "26 行中有 25 行" in message[0]
-    assert [line.split("：")[0] for line in message[1:11]] == [f"  {path} 第 {n} 行" for n in range(2, 12)]
-    assert message[11:] == ["  ……还有 15 行"]
+def test_equal_reasons_are_said_once(tmp_path):
+    path = write(tmp_path / "train.jsonl", LINES[0], *[BAD] * 25, "3", "3")
+    assert message_of(path).splitlines()[1:] == [
+        f"  {path} 第 2、3、4、5、6 等 25 行：{NO_ANSWER}",
+        f"  {path} 第 27、28 行：应该是一个 JSON 对象，实际是数字",
+    ]
+
+
+def test_ten_kinds_of_reasons_are_listed_and_all_rows_are_counted(tmp_path):
+    roles = [json.dumps({"messages": [{"role": f"r{number}", "content": "问"}]}) for number in range(12)]
+    message = message_of(write(tmp_path / "train.jsonl", LINES[0], *roles, roles[0])).splitlines()
+    assert "14 行中有 13 行" in message[0]
+    assert [line.split("：")[0] for line in message[1:]] == [
+        f"  {tmp_path / 'train.jsonl'} 第 2、14 行",
+        *(f"  {tmp_path / 'train.jsonl'} 第 {line} 行" for line in range(3, 12)),
+        "  ……还有 2 行",
+    ]
 
 
 def test_line_numbers_in_an_indented_array(tmp_path):
@@ -238,7 +345,13 @@ def test_empty_file(tmp_path, content):
         ("cut.jsonl.gz", gzip.compress(LINES[0].encode(), mtime=0)[:-9], "读不出来：Compressed file ended"),
         ("broken.parquet", b"PAR1", "读不出来：Parquet"),
         ("empty.parquet", b"", "读不出来："),
-        ("rows.xlsx", b"PK", "不认识"),
+        ("rows.xlsx", b"PK", "读不出来（"),
+        ("rows.docx", b"PK", "不认识"),
+        ("gbk.csv", "question,answer\n问,答".encode("gbk"), "不是 UTF-8 编码的"),
+        ("quotes.csv", b'question,answer\n"a" b,c\n', "第 2 行读不出来"),
+        ("same.csv", b"answer,answer\na,b\n", "有两列都叫 answer"),
+        ("semicolons.csv", b"question;answer\na;b\n", "分开只有一列"),
+        ("empty.csv", b"", "没有表头"),
         ("noname", b"{}", "支持的有 .jsonl、.json、"),
     ],
     ids=[
@@ -254,6 +367,12 @@ def test_empty_file(tmp_path, content):
         "truncated Parquet",
         "empty Parquet",
         "Excel",
+        "Word",
+        "GBK table",
+        "quotes in a table",
+        "columns of one name",
+        "another separator",
+        "empty table",
         "no suffix",
     ],
 )  # fmt: skip
@@ -446,8 +565,8 @@ def test_each_conversation_is_checked_once(monkeypatch):
     """读的时候检查过了，变成数据集时不再检查一遍。"""
     monkeypatch.chdir(ROOT)
     checked = []
-    original = reading.to_conversation
-    monkeypatch.setattr(reading, "to_conversation", lambda row: checked.append(1) or original(row))
+    original = reading.parse_row
+    monkeypatch.setattr(reading, "parse_row", lambda *row: checked.append(1) or original(*row))
     load_splits(DataArguments(), SFTDataset, toy_tokenizer(), Path("unused"))
     lines = sum(len(Path(f"data/{split}.jsonl").read_text("utf-8").splitlines()) for split in ("train", "dev", "test"))
     assert len(checked) == lines

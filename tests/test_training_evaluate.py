@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 
 from data_solution import SFTDataset
 from finetuning import evaluate
-from finetuning.chatml import encode_prompt
+from finetuning.chatml import ChatML
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
 from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
@@ -42,7 +42,7 @@ def model(tokenizer):
 
 def one_by_one(model, tokenizer, messages, limit):
     """每次生成一个 token，不用缓存、不成批。"""
-    ids, new = encode_prompt(messages, tokenizer), []
+    ids, new = ChatML(tokenizer).prompt(messages), []
     end, stop = tokenizer.convert_tokens_to_ids("<|im_end|>"), 0
     while len(new) < limit:
         with torch.no_grad():
@@ -154,8 +154,8 @@ def test_mean_loss_bounds_the_logits(model, tokenizer, monkeypatch, collate, cor
 
 
 def test_only_short_answers_are_checkable():
-    assert answers_are_checkable(conversations(["好"] * 6))
-    assert not answers_are_checkable(conversations(["很长的回答。" * 20] * 6))
+    assert answers_are_checkable(["好"] * 6)
+    assert not answers_are_checkable(["很长的回答。" * 20] * 6)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_adapters_answer_as_peft_does(tokenizer, config):
     model.eval()
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     for question, answer in zip(questions, answers, strict=True):
-        ids = torch.tensor([encode_prompt(question, tokenizer)])
+        ids = torch.tensor([ChatML(tokenizer).prompt(question)])
         options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": [end, 0], "pad_token_id": 0}
         new = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **options)[0, ids.shape[1] :].tolist()
         text = tokenizer.decode([token for token in new if token not in (end, 0)])
@@ -200,7 +200,7 @@ def test_generation_bounds_the_cache(trained, tokenizer, monkeypatch, cores):
     """缓存只放得下一个半提示词时，一批只有一段；各批真的缓存都不超过界限，回答不变。"""
     questions, limits = [asked(question) for question in QUESTIONS], [12] * len(QUESTIONS)
     expected = generate_answers(trained, tokenizer, questions, limits)
-    tokens = 12 + max(len(encode_prompt(question, tokenizer)) for question in questions)
+    tokens = 12 + max(len(ChatML(tokenizer).prompt(question)) for question in questions)
     one = trained(input_ids=torch.zeros(1, tokens, dtype=torch.long), use_cache=True).past_key_values
     bound = int(1.5 * cores * sum(layer.keys.nbytes + layer.values.nbytes for layer in one.layers))
     monkeypatch.setattr(evaluate, "_MOST_CACHE", bound)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from finetuning.formats import COLUMN_NAMES
+
 EMBEDDED_TRAIN_FILE = "data/train.jsonl"
 PREFIX_WITHOUT_CHECKPOINTING = "前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它"
 
@@ -34,6 +36,9 @@ class ModelArguments:
     """模型"""
 
     model_name_or_path: str = option("base_model", "基座模型：本地目录，或 hub 上的名字（如 Qwen/Qwen3-0.6B-Base）")
+    chat_template: Literal["chatml", "model"] | None = option(
+        None, "对话的格式：chatml（默认），model（模型自己的对话模板）；接着训练时与上一轮相同"
+    )
     save_dtype: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", Rare("整个模型（全参数微调的、合并的）存成哪种精度；auto 与基座的检查点相同；切分在几张卡上的总是 fp32")
     )
@@ -52,6 +57,14 @@ class DataArguments:
     test_file: str | None = option(
         None, "检验数据；自带数据默认用 data/test.jsonl，自己的数据默认从训练数据里留出一部分"
     )
+    columns: list[str] = field(
+        default_factory=list,
+        metadata={
+            "nargs": "*",
+            "help": "认不出格式的数据，哪一列是问、哪一列是答：question=题目 answer=讲解",
+        },
+    )
+    learn_reasoning: bool = option(True, Rare("回答里的思考（reasoning_content、<think>）也学；false：只作上文"))
     max_length: int = option(512, "一段对话最多多少个 token，超出的部分截断")
     on_bad_rows: Literal["stop", "skip"] = option("stop", "有坏行时：stop 停下并列出；skip 跳过，记入输出目录")
     exact_match: bool | None = switch("检验时要不要算逐字匹配（exact match）；默认：参考答案都很短时才算")
@@ -62,6 +75,16 @@ class DataArguments:
             raise ValueError(f"--max_length 至少是 2，实际是 {self.max_length}")
         if self.max_test_prompts is not None and self.max_test_prompts < 1:
             raise ValueError(f"--max_test_prompts 至少是 1，实际是 {self.max_test_prompts}")
+        for word in self.columns:
+            name, equals, column = word.partition("=")
+            if name not in COLUMN_NAMES or not equals or not column:
+                raise ValueError(f"--columns {word} 读不懂；请写成 名字=列名，名字是 {'、'.join(COLUMN_NAMES)} 之一")
+        if (
+            self.columns
+            and "messages" not in self.columns_by_name
+            and not {"question", "answer"} <= set(self.columns_by_name)
+        ):
+            raise ValueError("--columns 要指明 question 和 answer 两列，或 messages 一列")
         if isinstance(self.train_file, str):  # 在代码里写一个文件名就行
             self.train_file = [self.train_file]
         if self.train_file == [EMBEDDED_TRAIN_FILE]:
@@ -69,6 +92,11 @@ class DataArguments:
             self.test_file = self.test_file or "data/test.jsonl"
             self.max_test_prompts = self.max_test_prompts or 1000
         self.max_test_prompts = self.max_test_prompts or 50
+
+    @property
+    def columns_by_name(self) -> dict[str, str]:
+        """``--columns`` 说的：这里的名字 → 数据里的列名。"""
+        return dict(word.split("=", 1) for word in self.columns)
 
     def held_out(self, needs_validation: bool) -> tuple[str, ...]:
         """哪几份没有给，要从训练数据里留出：``"test"``、``"validation"``。"""
