@@ -155,7 +155,7 @@ def _help_screen(description: str, classes: Sequence[type], defaults: Mapping[st
                 default = "，".join(f"{choice}：{value}" for choice, value in default.values.items())
             elif hints[item.name] is bool:
                 default = str(default).lower()
-            note = "" if default is None else f"（默认 {default}）"
+            note = "" if default in (None, "") else f"（默认 {default}）"
             lines.append(f"  --{item.name:<28} {item.metadata['help']}{note}")
     lines.append("\n  --help_all                     再列出少用的，和 transformers.Trainer 的全部参数")
     return "\n".join(lines)
