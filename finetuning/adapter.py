@@ -67,7 +67,8 @@ def load_base_of(adapter: str, **options: Any) -> LoadedModel:
     Raises:
         UserError: 适配器的目录不完整；基座读不到，或者已经不是训练时的那一个。
     """
-    base_name = read_adapter_config(adapter).base_model_name_or_path
+    config = read_adapter_config(adapter)
+    base_name = config.base_model_name_or_path
     with explained(adapter):
         if base_name is None:
             raise UserError(
@@ -80,10 +81,24 @@ def load_base_of(adapter: str, **options: Any) -> LoadedModel:
                 f"适配器 {adapter} 的基座 {base_name} 的内容变了，已经不是训练时的那一个（例如后来又在那里训练过）；"
                 "请找回原来的基座，或重新训练这个适配器。"
             )
+        # 训练时一起存下的；别的程序存的适配器不一定有
+        tokenizer_is_here = Path(adapter, "tokenizer_config.json").is_file()
         try:
-            return load_model(base_name, **options)
+            base = load_model(base_name, markers_of=adapter if tokenizer_is_here else None, **options)
         except UserError as error:
             raise UserError(f"适配器 {adapter} 的基座不能用：{error}") from error
+        if max(_trained_rows(config), default=0) >= cast(Any, base.model.get_input_embeddings()).weight.shape[0]:
+            raise UserError(
+                f"适配器 {adapter} 训练了新添的 token 的嵌入，它的目录里却没有说明是哪些 token 的分词器；"
+                "请把训练时一起存下的 tokenizer.json、tokenizer_config.json 也放进去。"
+            )
+        return base
+
+
+def _trained_rows(config: PeftConfig) -> set[int]:
+    """适配器另外训练了嵌入的哪几行。"""
+    rows = getattr(config, "trainable_token_indices", None) or []
+    return {row for part in (rows.values() if isinstance(rows, dict) else [rows]) for row in part}
 
 
 def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = False) -> PeftModel:
