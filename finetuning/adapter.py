@@ -23,6 +23,7 @@ from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
 from finetuning.targets import ALL_LINEAR, resolve
+from finetuning.token_rows import train_few_rows
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -130,6 +131,7 @@ def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = Fals
         # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
         if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
             raise UserError(_other_base(name_or_path, base_name))
+        train_few_rows(model)
         if trainable:
             refuse_tied(model)
         return model
@@ -183,6 +185,7 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
             f"PEFT 不能给这个模型加这样的适配器（{reason.rstrip('.')}）；请去掉它说的参数（如 --lora_dropout），"
             "用 --target_modules 写出几个线性层，或换一种 --method。"
         ) from error
+    train_few_rows(adapted)
     refuse_tied(adapted)
     if config.is_prompt_learning and adapted.device.type != "meta":
         _try_prefix(adapted)
@@ -218,7 +221,7 @@ def refuse_tied(model: PeftModel) -> None:
     """
     base = base_of(cast(PreTrainedModel, model))
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
-    if outputs is None or inputs.weight is not outputs.weight:
+    if outputs is None or _innermost(inputs).weight is not _innermost(outputs).weight:
         return
     for name, layer in base.named_modules():
         if layer in (inputs, outputs) and isinstance(layer, LoraLayer):
@@ -226,6 +229,13 @@ def refuse_tied(model: PeftModel) -> None:
                 f"不能给 {name.rsplit('.', 1)[-1]} 加 LoRA：这个模型的输入与输出共用一个嵌入矩阵，"
                 "LoRA 只改一处，合并时却两处都变，得到的是另一个模型；请从 --target_modules 里去掉它。"
             )
+
+
+def _innermost(layer: Any) -> Any:
+    """PEFT 一层层包着的，最里面原来的那一层。问外面的要 weight，有的会把整个矩阵抄一份。"""
+    while (inner := getattr(layer, "token_adapter", None) or getattr(layer, "base_layer", None)) is not None:
+        layer = inner
+    return layer
 
 
 def trains_token_rows(model: PreTrainedModel) -> bool:
