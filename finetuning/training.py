@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import (
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -152,6 +153,13 @@ class CheckedTrainer(MicroBatchTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """见 :class:`transformers.Trainer`；接着训练时读入权重。"""
+        if Path(resume_from_checkpoint, "tokenizer_config.json").is_file():
+            then = AutoTokenizer.from_pretrained(resume_from_checkpoint, trust_remote_code=False)
+            if then.get_vocab() != cast(PreTrainedTokenizerBase, self.processing_class).get_vocab():
+                raise UserError(
+                    f"{resume_from_checkpoint} 的词表与这一次的不同（多半是旧版程序训练的，对话标记用的是别的 token），"
+                    "不能接着训练；请用当时的程序接着做，或用 --output_dir 换一个目录重新开始。"
+                )
         if self._reads_whole_model:
             self._read_weights(resume_from_checkpoint)
         else:
