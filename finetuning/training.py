@@ -451,6 +451,8 @@ def save(trainer: CheckedTrainer, dtype: torch.dtype | None = None) -> None:
     with stage("存权重"), uninterrupted("存权重"), _rounded(trainer, dtype):
         trainer.save_model(str(output.unfinished))
         if trainer.is_world_process_zero():
+            # 适配器的目录里，PEFT 不放它；没有它，别处就照基座的来停
+            base_of(cast(PreTrainedModel, trainer.model)).generation_config.save_pretrained(output.unfinished)
             output.keep_trained(trainer.state)
 
 
