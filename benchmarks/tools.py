@@ -32,7 +32,8 @@ def measure(method: str, seed: int, directory: str) -> dict[str, Any]:
     if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL).returncode:
         raise UserError(f"{method} 的种子 {seed} 没有训练成。")
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-    return {"method": method, "seed": seed, "learning_rate": float(rate), "skills": metrics["after"]["skills"]}
+    found = {"method": method, "seed": seed, "learning_rate": float(rate), "skills": metrics["after"]["skills"]}
+    return found | {"loss_before": metrics["before"]["loss"], "loss_after": metrics["after"]["loss"]}
 
 
 def main() -> None:
