@@ -415,7 +415,7 @@ CLAIMS = [
         ("tools-results",),
         lambda o: numbers(o["tools-results"])[0] > numbers(o["tools-results"])[2],
     ),
-    Claim("tools-lesson", "这个基座预训练时几乎没有见过", ("tools-results", "small_world/corpus.py")),
+    Claim("tools-lesson", "抽三千篇预训练的文章，一次也没有出现", ("tests/test_tools_data.py",)),
     # 12 想一想
     Claim("sec11", "没有不同，都是猜下一个 token 的交叉熵", (LOGIC,)),
     Claim("sec11", "差别在起伏之内", ("variants-measure",)),

@@ -1,11 +1,13 @@
 """会用计算器的数据：由代码生成，算得对，检验的算式没有学过。"""
 
 import json
+import random
 import re
 from pathlib import Path
 
 from finetuning.reading import load_conversations
 from small_world import tools
+from small_world.corpus import document
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -47,3 +49,10 @@ def test_no_tested_question_is_trained_on():
 def test_they_are_read_as_tool_calls():
     text = "\n".join(message["content"] for each in load_conversations(DATA / "tools.jsonl") for message in each)
     assert text.count("<tool_call>\n") == text.count("<tool_response>\n") == 480
+
+
+def test_the_base_has_not_seen_the_signs_of_a_call():
+    """教程里说：抽三千篇预训练的文章，一次也没有出现。"""
+    seen = {sign for seed in range(3000) for sign in document(random.Random(f"字表:{seed}"))}
+    assert seen.isdisjoint('{":')
+    assert "加" in seen
