@@ -23,7 +23,7 @@ from finetuning.model import LoadedModel, Template, embeddings_in_fp32, load_mod
 from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
-from finetuning.targets import ALL_LINEAR, resolve
+from finetuning.targets import ALL_LINEAR, lora_layers, resolve
 from finetuning.token_rows import train_few_rows
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -184,6 +184,7 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     if isinstance(config, LoraConfig):
         wanted = config.target_modules or ALL_LINEAR
         config.target_modules = resolve(model, [wanted] if isinstance(wanted, str) else sorted(wanted))
+    attention = " ".join(sorted({name.rsplit(".", 1)[-1] for name in lora_layers(model) if "attn" in name}))
     try:
         with shown_as_fp32(model):
             adapted = cast(PeftModel, get_peft_model(model, config))
@@ -192,6 +193,12 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
         if "trainable_token_indices" in reason:
             raise UserError(
                 "这个基座要训练新添的对话标记的嵌入，不能再给嵌入和输出层加 LoRA；请从 --target_modules 里去掉它们。"
+            ) from error
+        if "ParamWrapper" in reason:
+            raise UserError(
+                "这是混合专家的模型，要给每个专家的矩阵也加适配器，而 PEFT 在那里只会普通的 LoRA，"
+                f"不支持 DoRA 和 lora_dropout（{reason.rstrip('.')}）；请用 --method lora、不加 --lora_dropout，"
+                f"或用 --target_modules 只写出专家以外的层{f'（如 {attention}）' if attention else ''}。"
             ) from error
         raise UserError(
             f"PEFT 不能给这个模型加这样的适配器（{reason.rstrip('.')}）；请去掉它说的参数（如 --lora_dropout），"
@@ -233,7 +240,7 @@ def refuse_tied(model: PeftModel) -> None:
     """
     base = base_of(cast(PreTrainedModel, model))
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
-    if outputs is None or _innermost(inputs).weight is not _innermost(outputs).weight:
+    if outputs is None or innermost(inputs).weight is not innermost(outputs).weight:
         return
     for name, layer in base.named_modules():
         if layer in (inputs, outputs) and isinstance(layer, LoraLayer):
@@ -243,7 +250,7 @@ def refuse_tied(model: PeftModel) -> None:
             )
 
 
-def _innermost(layer: Any) -> Any:
+def innermost(layer: Any) -> Any:
     """PEFT 一层层包着的，最里面原来的那一层。问外面的要 weight，有的会把整个矩阵抄一份。"""
     while (inner := getattr(layer, "token_adapter", None) or getattr(layer, "base_layer", None)) is not None:
         layer = inner
@@ -269,6 +276,21 @@ def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
                 parameter.numel() for key, parameter in own if parameter.requires_grad and "base_layer" not in key
             )
     return {name: (count, parameters[name]) for name, count in layers.items()}
+
+
+def adapted_experts(model: PreTrainedModel) -> int:
+    """LoRA 也加在了混合专家的矩阵上的，每层有多少个专家；没有是 0。"""
+    return max(
+        (getattr(layer, "num_experts", 0) for layer in model.modules() if isinstance(layer, LoraLayer)), default=0
+    )
+
+
+def with_experts(experts: int) -> str:
+    """LoRA 加在每个专家上要多花什么，一句话。"""
+    return (
+        f"每层 {experts} 个专家也各有一份 A、B：PEFT 每一步都把它们的改动展开成与专家的矩阵一样大的一份，费内存；"
+        "只想给注意力加，请用 --target_modules 写出它的层"
+    )
 
 
 def _other_base(name_or_path: str, base_name: str) -> str:
