@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from finetuning.conversations import Conversation, Message
+from finetuning.conversations import Conversation, Message, thought_of
 from finetuning.errors import UserError
-from finetuning.hermes import TOOLS_HEAD, TOOLS_TAIL, as_text, thought_of
+from finetuning.hermes import TOOLS_HEAD, TOOLS_TAIL, as_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
 {{%- endmacro -%}}
 """
     + """\
-{%- if tools and messages[0]['role'] != 'system' -%}
+{%- if tools and messages[0]['role'] not in ('system', 'developer') -%}
     {{- '<|im_start|>system\\n' + described(tools) + '<|im_end|>\\n' -}}
 {%- endif -%}
 {%- for message in messages -%}
@@ -71,8 +71,9 @@ CHAT_TEMPLATE = (
         {%- endgeneration -%}
         {{- '\\n' -}}
     {%- else -%}
-        {{- '<|im_start|>' + message['role'] + '\\n' + content -}}
-        {%- if tools and loop.first and message['role'] == 'system' -%}
+        {%- set role = 'system' if message['role'] == 'developer' else message['role'] -%}
+        {{- '<|im_start|>' + role + '\\n' + content -}}
+        {%- if tools and loop.first and role == 'system' -%}
             {{- ('\\n\\n' if content else '') + described(tools) -}}
         {%- endif -%}
         {{- '<|im_end|>\\n' -}}

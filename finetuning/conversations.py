@@ -10,6 +10,7 @@
     {"role": "tool", "content": "工具的结果"}
 """
 
+import re
 from typing import Any, NotRequired, TypedDict
 
 
@@ -39,6 +40,9 @@ class BadRowError(ValueError):
     """这一行不能用于训练；消息是中文的原因，不含文件名和行号（由读文件的人补上）。"""
 
 
+# 写在回答开头的思考，连同它后面的空白；有的数据没有开头的标签（R1 的提示词里已经写了）。
+_THOUGHT = re.compile(r"\s*(<think>)?((?!</?think>).)*</think>\s*", re.DOTALL)
+
 # 谁的后面可以是谁；开头是 None。工具的结果后面可以还是结果（一次调用了几个），也可以是回答。
 _NEXT = {
     None: ("user",),
@@ -46,6 +50,12 @@ _NEXT = {
     "assistant": ("user", "tool"),
     "tool": ("assistant", "tool"),
 }
+
+
+def thought_of(content: str) -> str:
+    """一个回答开头的思考，到 ``</think>`` 和后面的空白；没有是空的。"""
+    found = _THOUGHT.match(content) if "</think>" in content else None
+    return found.group() if found else ""
 
 
 def check_turns(conversation: Conversation) -> None:
@@ -69,8 +79,12 @@ def check_turns(conversation: Conversation) -> None:
             wanted = expected[0] if last != "tool" else "assistant"
             raise BadRowError(f"第 {number} 条消息应该是 {wanted}，实际是 {role}")
         calling = bool(message.get("tool_calls"))
-        if role == "assistant" and not calling and not message["content"].strip():
-            raise BadRowError(f"第 {number} 条消息：assistant 的回答是空的")
+        if role == "assistant" and not calling:
+            content = message["content"]
+            if not content.strip():
+                raise BadRowError(f"第 {number} 条消息：assistant 的回答是空的")
+            if not content[len(thought_of(content)) :].strip():
+                raise BadRowError(f"第 {number} 条消息：assistant 只有思考，没有回答")
         last = role
     if conversation[-1]["role"] != "assistant":
         raise BadRowError(f"最后一条消息应该是 assistant 的回答，实际是 {conversation[-1]['role']}")

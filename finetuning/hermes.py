@@ -11,9 +11,8 @@
 """
 
 import json
-import re
 
-from finetuning.conversations import Conversation, Message, ToolCall
+from finetuning.conversations import Conversation, Message, ToolCall, thought_of
 
 # 工具的定义前后的话。
 TOOLS_HEAD = """\
@@ -33,8 +32,6 @@ For each function call, return a json object with function name and arguments wi
 </tool_call>"""
 
 _PLAIN = {"role", "content", "learnt", "reasoning_learnt"}
-# 写在回答开头的思考，连同它后面的空白。
-_THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 
 
 def as_text(conversation: Conversation) -> Conversation:
@@ -70,12 +67,6 @@ def with_thoughts_unlearnt(conversation: Conversation) -> Conversation:
         else message
         for message in conversation
     ]
-
-
-def thought_of(content: str) -> str:
-    """一个回答开头的思考，``<think>`` 到 ``</think>`` 和后面的空白；没有是空的。"""
-    found = _THOUGHT.match(content)
-    return found.group() if found else ""
 
 
 def _text_of(message: Message) -> str:

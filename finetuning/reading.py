@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple, cast
 
 from finetuning.conversations import BadRowError, Conversation
 from finetuning.errors import UserError
-from finetuning.formats import parse_row, skill_of
+from finetuning.formats import parse_row, skill_of, unique_keys
 from finetuning.hermes import as_text
 from finetuning.tables import TABLE_SUFFIXES, TooManyCells, table_rows
 from finetuning.terminal import is_main_process
@@ -154,6 +154,7 @@ def iterate_rows(
     good, num_bad = 0, 0
     places: dict[str, list[int]] = {}  # 坏行的理由 → 前几个在哪里；坏行可能有几百万个
     counts: Counter[str] = Counter()
+    unseen = set((columns or {}).values())
     recorded = on_bad_rows == "skip" and is_main_process()
     with _bad_rows_file(Path(bad_rows_path)) if recorded else nullcontext(lambda bad: None) as write:
         for line, row in rows:
@@ -161,7 +162,11 @@ def iterate_rows(
                 if isinstance(row, bytes):
                     row = _parse_json(row)
                 elif isinstance(row, TooManyCells):
-                    raise BadRowError("这一行的格子比表头多，多半是内容里的逗号没有加引号")
+                    raise BadRowError(
+                        "这一行有格子不在任何一列的名字下面；第一行要是各列的名字，CSV 里有逗号的内容要加引号"
+                    )
+                if unseen and isinstance(row, dict):
+                    unseen -= row.keys()
                 conversation, form, unused = parse_row(row, columns)
                 conversation = prepare(conversation)
             except BadRowError as error:
@@ -177,6 +182,8 @@ def iterate_rows(
             if on_bad_rows == "skip" or not num_bad:
                 yield Row(name, line, conversation, skill_of(row, columns), form, unused)
 
+    if good and unseen:
+        raise UserError(f"{name} 里没有一行有 --columns 里说的 {'、'.join(sorted(unseen))}；请检查列名。")
     if num_bad and on_bad_rows == "stop":
         advice = "请改正它们，或加上 --on_bad_rows skip，跳过它们而用其余的行训练"
         listed = [f"  {name} 第 {_lines(places[reason], counts[reason])}：{reason}" for reason in places]
@@ -277,8 +284,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
             file.seek(0)
             is_array = _first_character(file) == b"["
             file.seek(0)
-            first = b"" if is_array else next((line for line in file if _has_text(line)), b"")
+            first = next((line for line in file if _has_text(line)), b"")
             file.seek(0)
+            is_array = is_array and not _is_messages(first)
             if is_array or _goes_on(first) or _wrapped_in(first):
                 yield from _document_rows(path, file.read())
             else:
@@ -294,26 +302,58 @@ def _goes_on(line: bytes) -> bool:
     return text.startswith(b"{") and text.endswith((b"{", b"[", b",", b":"))
 
 
-def _wrapped_in(line: bytes) -> str | None:
-    """``{"data": [各行]}`` 写在一行里的，那个键；不是这样的是 None。"""
+def _wrapped_in(line: bytes) -> bool:
+    """``{"data": [各行]}`` 写在一行里。"""
     if not any(f'"{key}"'.encode() in line[:4096] for key in _WRAPPERS):
-        return None
+        return False
     try:
-        return _wrapper_key(json.loads(line.decode("utf-8-sig")))
+        return _wrapper_key(json.loads(line.decode("utf-8-sig"))) is not None
+    except UserError:
+        return True
     except (ValueError, RecursionError):
-        return None
+        return False
 
 
 def _wrapper_key(value: object) -> str | None:
-    """装着各行的键：它的值是对象的列表，旁边没有消息的列表。"""
-    if not isinstance(value, dict) or value.keys() & {"messages", "conversations", "conversation", "instruction"}:
+    """装着各行的键：它的值是对象的列表；自己就是一行数据的不算。
+
+    Raises:
+        UserError: 旁边还有别的内容，只取各行就把它丢掉了。
+    """
+    if not isinstance(value, dict) or _is_row(value):
         return None
-    lists = [
-        key
-        for key, rows in value.items()
-        if key in _WRAPPERS and isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
-    ]
-    return lists[0] if len(lists) == 1 else None
+    lists = [key for key, rows in value.items() if key in _WRAPPERS and _are_objects(rows)]
+    if not lists:
+        return None
+    others = [key for key, other in value.items() if key != lists[0] and isinstance(other, list | dict) and other]
+    others += [key for key in value if key in ("system", "system_prompt") and value[key]]
+    if others:
+        raise UserError(
+            f"文件里 {lists[0]} 是各行数据，旁边还有 {'、'.join(map(str, others))}；"
+            f"请把要用的各行另存成一个 JSON 数组或 JSON Lines 文件。"
+        )
+    return lists[0]
+
+
+def _is_row(value: object) -> bool:
+    try:
+        parse_row(value)
+    except BadRowError:
+        return False
+    return True
+
+
+def _are_objects(rows: object) -> bool:
+    return isinstance(rows, list) and bool(rows) and all(isinstance(row, dict) for row in rows)
+
+
+def _is_messages(line: bytes) -> bool:
+    """一行就是一段对话的消息的列表（JSON Lines 的每行是数组），不是各行数据的数组。"""
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return False
+    return _are_objects(value) and all("role" in each or "from" in each for each in value)
 
 
 def _first_character(file: io.BufferedIOBase) -> bytes:
@@ -337,20 +377,11 @@ def _has_text(line: bytes) -> bool:
     return bool(line.removeprefix(codecs.BOM_UTF8).strip())
 
 
-def _to_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """JSON 的一个对象。同一个键写了两次时，标准库只留后一个，丢掉的那份数据谁也不会发现；所以不收。"""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        repeated = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"同一个对象里有两个 {reprlib.repr(repeated)}")
-    return row
-
-
 def _parse_json(line: bytes) -> object:
     """JSON Lines 的一行 → 它的值。"""
     try:
         text = line.decode("utf-8-sig").rstrip(" \t\r\n")
-        return json.loads(text, object_pairs_hook=_to_object)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except UnicodeDecodeError as error:
         reason = f"不是合法的 UTF-8（第 {error.start + 1} 个字节；若是 GBK 编码，请另存为 UTF-8）"
     except json.JSONDecodeError as error:
@@ -376,7 +407,10 @@ def _document_rows(path: Path, data: bytes) -> Iterator[tuple[int, object]]:
         yield from _elements(path, text, text.index("[") + 1, "]", is_whole=True)
         return
     objects = list(_elements(path, text, 0, ""))
-    key = _wrapper_key(objects[0][1]) if len(objects) == 1 else None
+    try:
+        key = _wrapper_key(objects[0][1]) if len(objects) == 1 else None
+    except UserError as error:
+        raise UserError(f"{path}：{error}") from error
     if key is None:
         yield from objects
         return
@@ -396,7 +430,7 @@ def _elements(
         closing: 结尾的括号；空的是直到文件末尾。
         is_whole: 括号后面不能再有什么。
     """
-    decoder = json.JSONDecoder(object_pairs_hook=_to_object)
+    decoder = json.JSONDecoder(object_pairs_hook=unique_keys)
     line = text.count("\n", 0, position) + 1
     while (found := _ELEMENT.search(text, position)) and found.group() != closing:
         start = found.start()
@@ -424,7 +458,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
             if len(set(names)) < len(names):  # 变成字典时只会留下后一列
                 raise UserError(f"{path} 读不出来：有两列同名；请改掉一列的名字。")
             rows = (row for batch in table.iter_batches(_PARQUET_BATCH_SIZE) for row in batch.to_pylist())
-            yield from enumerate(rows, 1)
+            yield from enumerate(map(_without_padding, rows), 1)
     except (OSError, ValueError, NotImplementedError, pyarrow.ArrowException) as error:
         raise UserError(f"{path} 读不出来：{_first_line(error)}；请检查文件是否完整。") from error
 
@@ -458,7 +492,16 @@ def _hub_rows(name: str, subset: str | None, split: str) -> Iterator[tuple[int, 
         ) from error
     # 按 Arrow 表取，不解码用不到的图像、声音列。
     batches = table.with_format("arrow").iter(_PARQUET_BATCH_SIZE)
-    yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+    yield from enumerate((_without_padding(row) for batch in batches for row in batch.to_pylist()), 1)
+
+
+def _without_padding(value: object) -> object:
+    """Arrow 表的各行键都一样，没有的补成 null：去掉，里层的也去掉（工具的参数里若留着，就学成了参数）。"""
+    if isinstance(value, dict):
+        return {key: _without_padding(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [_without_padding(each) for each in value if each is not None]
+    return value
 
 
 def _first_line(error: BaseException) -> str:

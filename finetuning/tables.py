@@ -13,7 +13,7 @@ _LONGEST_CELL = 2**27  # csv 默认一格最多 131,072 个字符
 
 
 class TooManyCells(list[str]):
-    """比表头多出格子的一行：多半是内容里的逗号没有加引号，读出来就错位了。"""
+    """有格子不在任何一列的名字下面的一行：多半是内容里的逗号没有加引号，读出来就错位了。"""
 
 
 def table_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -55,16 +55,19 @@ def _excel_rows(path: Path) -> Iterator[tuple[int, object]]:
 
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheets = [sheet for sheet in book.worksheets if any(True for _ in sheet.iter_rows(max_row=1))]
+        visible = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+        sheets = [sheet for sheet in visible if any(True for _ in sheet.iter_rows(max_row=1))]
         if not sheets:
             raise UserError(f"{path} 里没有工作表有内容。")
         if len(sheets) > 1:
             others = "、".join(sheet.title for sheet in sheets[1:])
             say(f"{path} 只读第一个工作表 {sheets[0].title}，没有读 {others}；要读它们，请各存成一个文件。")
-        rows = sheets[0].iter_rows(values_only=True)
-        names = _checked_names(path, [_cell_text(cell) for cell in next(rows, ())])
+        rows = sheets[0].iter_rows()
+        names = _checked_names(path, [_cell_text(cell.value) for cell in next(rows, ())])
         for line, row in enumerate(rows, 2):
-            cells = [_cell_text(cell) for cell in row]
+            if wrong := next((cell for cell in row if cell.data_type == "e"), None):
+                raise UserError(f"{path} 第 {line} 行有算错的格子（{wrong.value}）；请在 Excel 里改正它。")
+            cells = [_cell_text(cell.value) for cell in row]
             if any(cells):
                 yield line, _row(names, cells)
         book.close()
@@ -87,13 +90,15 @@ def _checked_names(path: Path, names: list[str]) -> list[str]:
 
 
 def _row(names: list[str], cells: list[str]) -> object:
-    if any(cells[len(names) :]):
+    if any(cells[len(names) :]) or any(cell for name, cell in zip(names, cells, strict=False) if not name):
         return TooManyCells(cells)
     return {name: cell for name, cell in zip(names, cells, strict=False) if name and cell}
 
 
 def _cell_text(cell: object) -> str:
-    """Excel 的一格：数、日期都有自己的类型，写成人看到的文字。"""
+    """Excel 的一格写成文字；数照它的值写，不照显示的格式（15% 是 0.15），要照着显示的写，请把那一列设成文本。"""
+    from openpyxl.utils.escape import unescape
+
     if cell is None:
         return ""
     if isinstance(cell, bool):
@@ -104,4 +109,4 @@ def _cell_text(cell: object) -> str:
         return cell.date().isoformat() if cell.time().isoformat() == "00:00:00" else cell.isoformat(" ")
     if isinstance(cell, date):
         return cell.isoformat()
-    return str(cell)
+    return unescape(str(cell))  # Excel 把回车存成 _x000D_

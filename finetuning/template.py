@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from jinja2 import TemplateError
 
 from finetuning.chatml import common_length, control_tokens
-from finetuning.conversations import BadRowError, Conversation, Message, ToolCall
+from finetuning.conversations import BadRowError, Conversation, Message, ToolCall, thought_of
 from finetuning.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _TAG = re.compile(r"</?(think|tool_call|tool_response|tools)>")
 # 提示词比对话多出来的、说好了要（或不要）思考的开头。
 _OPENING = re.compile(r"\s*<think>\s*(?P<closed></think>\s*)?")
-_THOUGHT = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 _CLOSING = re.compile(r"\s*(</think>)?\s*")
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 # 占位符：从这里起的私用区的字符，一种控制 token 一个，正常的文字里没有。
@@ -40,6 +39,12 @@ _PLACEHOLDER = re.compile("[\U00100000-\U0010fffd]")
 
 
 _TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
+
+
+# 别处不会有的文字：写得出它，就是写得出那一样。
+_MARK, _MARK2 = "probe_of_name", "probe_of_value"
+_QUESTION: Message = {"role": "user", "content": "问"}
+_ANSWER: Message = {"role": "assistant", "content": "答"}
 
 
 class Example(NamedTuple):
@@ -61,7 +66,8 @@ class _Turn(NamedTuple):
     """一个回答，在它自己的渲染里的位置。"""
 
     text: str  # 到这个回答说完为止的整段
-    start: int  # 从哪里起是模型要说的
+    start_of_all: int  # 从哪里起是模型要说的
+    start: int  # 从哪里起要学；思考不学的，在思考之后
     end: int  # 结束标记之后
 
 
@@ -84,10 +90,10 @@ class ModelTemplate:
         specials = {str(tokenizer.convert_ids_to_tokens(token)) for token in ids}
         self._set_controls(specials)
         self._tail = ""
-        answered: Conversation = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答"}]
+        answered: Conversation = [_QUESTION, _ANSWER]
         try:
             # 模板写出来的、添进词表的 token，不是特殊 token 的也划分轮次（DeepSeek 的 <｜User｜>）。
-            shown = self._render(answered, False)
+            shown = self._render(answered, False) + json.dumps(tokenizer.chat_template, ensure_ascii=False)
             added = {token.content for token in tokenizer.added_tokens_decoder.values()}
             self._set_controls(specials | {token for token in added if token in shown and not _TAG.fullmatch(token)})
             self._tail = self._always_appended(answered)
@@ -112,19 +118,25 @@ class ModelTemplate:
         return rest if self._control.search(rest) else ""
 
     def _ends(self) -> frozenset[int]:
-        """回答和工具调用各以什么结束；模板不会写工具调用的，只有前一种。"""
-        asked: Message = {"role": "user", "content": "问"}
-        ends = {self._last_learnt([asked, {"role": "assistant", "content": "答"}])}
-        try:
-            call: Message = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {"x": 1}}]}
-            ends.add(self._last_learnt([asked, call]))
-        except BadRowError:
-            pass
+        """回答和工具调用各以什么结束；没有结束标记的，下一轮（问题，工具的结果）的标记就是结束。"""
+        ends = self._last_learnt([_QUESTION, _ANSWER]) | self._last_learnt([_QUESTION, _ANSWER, _QUESTION, _ANSWER])
+        if self._writes_calls:
+            result: Message = {"role": "tool", "content": "果"}
+            for conversation in ([_QUESTION, _call("")], [_QUESTION, _call(""), result, _ANSWER]):
+                try:
+                    ends |= self._last_learnt(conversation)
+                except BadRowError:
+                    continue
         return frozenset(ends)
 
-    def _last_learnt(self, conversation: Conversation) -> int:
-        example = self.examples(conversation)[-1]
-        return next(token for token, learnt in reversed(list(zip(*example, strict=True))) if learnt)
+    def _last_learnt(self, conversation: Conversation) -> set[int]:
+        """各段要学的，最后一个 token。"""
+        return {
+            ids[number]
+            for ids, learnt in self.examples(conversation)
+            for number in range(len(ids))
+            if learnt[number] and not (number + 1 < len(ids) and learnt[number + 1])
+        }
 
     def prepare(self, conversation: Conversation) -> Conversation:
         """原样返回；模板写不出来的不收。
@@ -132,10 +144,15 @@ class ModelTemplate:
         Raises:
             BadRowError: 模板不收这样的对话（例如不能有系统提示），丢掉了其中的话，或写出来的与提示词对不上。
         """
+        self._check_features(conversation)
         for number in _answers(conversation):
             turn = self._turn(conversation[: number + 1], number)
-            self._check_answer(turn, conversation[number])
-        self._check_context(turn.text, conversation)
+            said = turn.text[turn.start_of_all : turn.end]
+            if not self._is_in(conversation[number]["content"], said):
+                raise BadRowError("模型的对话模板写出来的回答，与数据里的不一样（丢掉了一部分）")
+        for number, message in enumerate(conversation, 1):
+            if message["role"] != "assistant" and not self._is_in(message["content"], turn.text):
+                raise BadRowError(f"模型的对话模板没有写出第 {number} 条消息（{message['role']}）的内容")
         return conversation
 
     def prompt(self, messages: Conversation) -> list[int]:
@@ -212,26 +229,60 @@ class ModelTemplate:
             shown.append(one)
         return shown
 
-    def _check_answer(self, turn: _Turn, message: Message) -> None:
-        """要学的话，模板都写出来了。"""
-        said = turn.text[turn.start : turn.end]
-        if not self._is_in(message["content"], said):
-            raise BadRowError("模型的对话模板写出来的回答，与数据里的不一样（丢掉了一部分）")
-        if not all(self._is_in(call["name"], said) for call in message.get("tool_calls", ())):
-            raise BadRowError("模型的对话模板没有写出工具调用，学不到它；请换一个模型，或用 --chat_template chatml")
-        reasoning = message.get("reasoning", "") if message.get("reasoning_learnt", True) else ""
-        if not self._is_in(reasoning, said):
-            raise BadRowError("模型的对话模板没有写出思考，学不到它；请换一个模型，或用 --chat_template chatml")
+    def _check_features(self, conversation: Conversation) -> None:
+        """用到的几样，模板都会写：有的模板见了工具、思考，一声不响地丢掉。
 
-    def _check_context(self, text: str, conversation: Conversation) -> None:
-        """别人的话，模板都写出来了；前面的回答可以变样，那是模板的做法。"""
-        for number, message in enumerate(conversation, 1):
-            if message["role"] != "assistant" and not self._is_in(message["content"], text):
-                raise BadRowError(f"模型的对话模板没有写出第 {number} 条消息（{message['role']}）的内容")
-            if not all(self._is_in(tool["function"]["name"], text) for tool in message.get("tools", ())):
-                raise BadRowError(
-                    "模型的对话模板没有写出工具的定义；请换一个会用工具的模型，或用 --chat_template chatml"
-                )
+        Raises:
+            BadRowError: 有一样不会写。
+        """
+        missing = None
+        if any("tools" in message for message in conversation) and not self._writes_tools:
+            missing = "工具的定义"
+        elif any("tool_calls" in message for message in conversation) and not self._writes_calls:
+            missing = "工具调用"
+        elif any(message.get("tool_calls") and message["content"] for message in conversation) and not (
+            self._writes_calls_beside_text
+        ):
+            missing = "写在话后面的工具调用"
+        elif any(message["role"] == "tool" for message in conversation) and not self._writes_results:
+            missing = "工具的结果"
+        elif any("reasoning" in message for message in conversation) and not self._writes_reasoning:
+            missing = "思考"
+        if missing:
+            raise BadRowError(f"模型的对话模板不会写{missing}；请换一个会的模型，或用 --chat_template chatml")
+
+    @cached_property
+    def _writes_tools(self) -> bool:
+        tool = {"type": "function", "function": {"name": _MARK, "description": _MARK2, "parameters": {}}}
+        asked: Conversation = [{"role": "system", "content": "", "tools": [tool]}, _QUESTION, _ANSWER]
+        return self._shows(asked, _MARK, _MARK2)
+
+    @cached_property
+    def _writes_calls(self) -> bool:
+        return self._shows([_QUESTION, _call("")], _MARK, _MARK2)
+
+    @cached_property
+    def _writes_calls_beside_text(self) -> bool:
+        return self._shows([_QUESTION, _call("好")], _MARK, _MARK2, "好")
+
+    @cached_property
+    def _writes_results(self) -> bool:
+        return self._shows([_QUESTION, _call(""), {"role": "tool", "content": "结果在此"}, _ANSWER], "结果在此")
+
+    @cached_property
+    def _writes_reasoning(self) -> bool:
+        thought: Message = {"role": "assistant", "content": "答", "reasoning": _MARK}
+        try:
+            return _MARK in self._turn([_QUESTION, thought], 1).text
+        except BadRowError:
+            return False
+
+    def _shows(self, conversation: Conversation, *marks: str) -> bool:
+        try:
+            shown = self._render(conversation, False)
+        except BadRowError:
+            return False
+        return all(mark in shown for mark in marks)
 
     def _is_in(self, content: str, text: str) -> bool:
         """模板可以去掉首尾的空白、补上换行，或写成 JSON 的文字，别的都要在。"""
@@ -294,7 +345,7 @@ class ModelTemplate:
         start = len(prompt) + (0 if message.get("reasoning_learnt", True) else _after_thought(said, message))
         if start >= len(prompt) + end:
             raise BadRowError("模型的对话模板写出来的回答是空的")
-        return _Turn(whole, start, len(prompt) + end)
+        return _Turn(whole, len(prompt), start, len(prompt) + end)
 
     def _as_at_inference(self, messages: Conversation, whole: str, prompt: str) -> str:
         """提示词不是整段的开头：照推理时的样子接上，提示词，再是模型要说的。
@@ -409,6 +460,10 @@ class ModelTemplate:
         return [_Token(token, 0, len(text)) for token in ids]
 
 
+def _call(content: str) -> Message:
+    return {"role": "assistant", "content": content, "tool_calls": [{"name": _MARK, "arguments": {"x": _MARK2}}]}
+
+
 def _shown_call(call_id: str, call: ToolCall, as_text: bool) -> dict[str, Any]:
     arguments = call["arguments"]
     shown = json.dumps(arguments, ensure_ascii=False, default=str) if as_text else arguments
@@ -441,5 +496,4 @@ def _after_thought(said: str, message: Message) -> int:
             return position
         closing = _CLOSING.match(said, end)
         return closing.end() if closing else end
-    thought = _THOUGHT.match(said)
-    return thought.end() if thought else 0
+    return len(thought_of(said))

@@ -146,6 +146,25 @@ GOOD_ROWS = {
         {"Question": "问", "Complex_CoT": "想", "Response": "答"},
         [QUESTION, {**ANSWER, "reasoning": "想"}],
     ),
+    "the_same_thought_twice": (
+        native(QUESTION, {"role": "assistant", "content": "<think>\n想\n</think>\n\n答", "reasoning_content": "想"}),
+        [QUESTION, {**ANSWER, "reasoning": "想"}],
+    ),
+    "lima": ({"conversations": ["问", "答", "问", "答"], "source": "x"}, [QUESTION, ANSWER, QUESTION, ANSWER]),
+    "turns_of_questions": ({"conversation": [{"question": "问", "answer": "答"}]}, [QUESTION, ANSWER]),
+    "magpie": (
+        {
+            "instruction": "问",
+            "response": "答",
+            **native({"from": "human", "value": "问"}, {"from": "gpt", "value": "答"}),
+        },
+        [QUESTION, ANSWER],
+    ),
+    "capital_list": ({"Messages": [QUESTION, ANSWER]}, [QUESTION, ANSWER]),
+    "input_target": ({"kind": "NLI", "input": "问", "target": "答"}, [QUESTION, ANSWER]),
+    "problem_solution": ({"problem": "问", "solution": "答"}, [QUESTION, ANSWER]),
+    "a_score_is_no_mark": ({"messages": [QUESTION, ANSWER], "loss": 1.37, "weight": 2.5}, [QUESTION, ANSWER]),
+    "a_mark_of_a_table": ({"question": "问", "answer": "答", "weight": "1"}, [QUESTION, ANSWER]),
     "empty_reasoning": (native(QUESTION, {**ANSWER, "reasoning_content": ""}), [QUESTION, ANSWER]),
     "whitespace_is_kept": (native(QUESTION, assistant("\n 答 \n")), [QUESTION, assistant("\n 答 \n")]),
     "empty_question": (native({"role": "user", "content": ""}, ANSWER), [{"role": "user", "content": ""}, ANSWER]),
@@ -171,7 +190,8 @@ BAD_ROWS = {
     ),
     "text_only": (
         {"text": "从前有座山", "url": "x"},
-        "认不出格式：这一行的键是 'text'、'url'；只有 text 的是预训练用的文本，不是一问一答，不能用来做指令微调",
+        "认不出格式：这一行的键是 'text'、'url'；只有 text 的多半是预训练用的文本，或已经拼好的对话，"
+        "看不出哪里是回答；请换成一问一答的数据",
     ),
     "two_keys_like_answers": (
         {"question": "问", "answer": "答", "response": "另一个"},
@@ -221,7 +241,8 @@ BAD_ROWS = {
     "messages_is_text": ({"messages": "你好"}, "messages 应该是消息的列表，实际是文字"),
     "conversations_is_object": ({"conversations": {"role": "user"}}, "conversations 应该是消息的列表，实际是对象"),
     "no_messages": (native(), "一条消息也没有"),
-    "message_is_text": (native("问", "答"), "第 1 条消息应该是一个对象，实际是文字"),
+    "message_is_text": (native("问", ANSWER), "第 1 条消息应该是一个对象，实际是文字"),
+    "an_odd_number_of_texts": (native("问", "答", "问"), "第 1 条消息应该是一个对象，实际是文字"),
     "message_is_list": (native(QUESTION, [ANSWER]), "第 2 条消息应该是一个对象，实际是列表"),
     "no_role": (native({"content": "问"}, ANSWER), "第 1 条消息没有角色（role 或 from）"),
     "no_content": (native(QUESTION, {"role": "assistant"}), "第 2 条消息没有内容（content 或 value）"),
@@ -295,7 +316,7 @@ def answer_with(**keys) -> dict:
 UNUSED_KEYS = {
     "weight_0": (answer_with(weight=0), "每条回答都标了不学"),
     "weight_half": (answer_with(weight=0.5), "第 2 条消息的 weight 是 0.5；只认 0 和 1"),
-    "weight_is_text": (answer_with(weight="0"), "第 2 条消息的 weight 是 '0'"),
+    "weight_is_text": (answer_with(weight="半"), "第 2 条消息的 weight 是 '半'"),
     "train_false": (answer_with(train=False), "每条回答都标了不学"),
     "marks_that_disagree": (answer_with(train=True, weight=0), "第 2 条消息的几个记号，有的说学，有的说不学"),
     "image_in_a_message": (
@@ -308,9 +329,41 @@ UNUSED_KEYS = {
     "weight_beside": ({"weight": 0, "messages": [QUESTION, ANSWER]}, "对话旁边的记号说这一段不学"),
     "reasoning_beside": ({"reasoning": "想", "messages": [QUESTION, ANSWER]}, "对话旁边有思考过程（reasoning）"),
     "reasoning_of_a_user": (native({**QUESTION, "reasoning": "想"}, ANSWER), "只有 assistant 会思考"),
-    "instruction_beside": ({"instruction": "问", "messages": [QUESTION, ANSWER]}, "既有消息的列表，又有 instruction"),
+    "instruction_beside": ({"instruction": "别的", "messages": [QUESTION, ANSWER]}, "既有消息的列表，又有 instruction"),
     "kto_tag": ({"kto_tag": False, "messages": [QUESTION, ANSWER]}, "对话旁边有 kto_tag"),
     "kto": ({"label": False, "messages": [QUESTION, ANSWER]}, "KTO"),
+    "kto_as_a_number": ({"prompt": "问", "completion": "答", "label": 0}, "KTO"),
+    "images_in_a_turn": ({"conversation": [{"input": "问", "output": "答", "images": ["a"]}]}, "第 1 轮里有 images"),
+    "weight_of_an_instance": ({"instruction": "问", "instances": [{"output": "答", "weight": 0}]}, "这一段不学"),
+    "reasoning_beside_a_list": ({"prompt": [QUESTION], "completion": [ANSWER], "thinking": "想"}, "思考过程"),
+    "two_thoughts": (answer_with(content="<think>甲</think>答", reasoning_content="乙"), "另一段思考"),
+    "only_a_thought": (answer_with(content="<think>想</think>\n\n"), "只有思考，没有回答"),
+    "two_kinds_of_calls": (
+        answer_with(tool_calls=[{"name": "f"}], function_call={"name": "g"}),
+        "既有 tool_calls，又有 function_call",
+    ),
+    "arguments_under_another_key": (answer_with(tool_calls=[{"name": "f", "参数": {"x": 1}}]), "却有 参数"),
+    "a_key_twice_in_the_arguments": (
+        answer_with(tool_calls=[{"name": "f", "arguments": '{"a": 1, "a": 2}'}]),
+        "同一个对象里有两个 'a'",
+    ),
+    "a_result_of_another_call": (
+        native(
+            QUESTION,
+            {"role": "assistant", "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
+            {"role": "tool", "tool_call_id": "2", "content": "x"},
+            ANSWER,
+        ),
+        "第 3 条消息的 tool_call_id 不是前面任何一次调用的编号",
+    ),
+    "a_call_that_is_not_learnt_after_words_that_are": (
+        native(
+            {"from": "human", "value": "问"},
+            {"from": "gpt", "value": "我查"},
+            {"from": "function_call", "value": '{"name": "f"}', "weight": 0},
+        ),
+        "一条标了不学，另一条没有",
+    ),
     "kto_of_a_table": ({"prompt": "问", "completion": "答", "label": "False"}, "KTO"),
     "alpaca_zero_input": ({"instruction": "问", "input": 0, "output": "答"}, "input 应该是文字，实际是数字"),
     "dpo": ({"rejected_response": "坏", "messages": [QUESTION, ANSWER]}, "对话旁边有偏好数据的一部分"),
@@ -442,6 +495,34 @@ def test_a_sentence_and_two_calls_are_one_message():
 # 列名，没有用到的键
 
 
+@pytest.mark.parametrize("key", ["arguments", "parameters", "args", "input"])
+def test_names_of_the_arguments(key):
+    row = native(QUESTION, {"role": "assistant", "tool_calls": [{"name": "f", key: {"x": 1}}]})
+    assert to_conversation(row)[1]["tool_calls"] == [{"name": "f", "arguments": {"x": 1}}]
+
+
+def test_results_follow_the_order_of_the_calls():
+    row = native(
+        QUESTION,
+        {"role": "assistant", "tool_calls": [{"id": each, "function": {"name": each}} for each in "ab"]},
+        *({"role": "tool", "tool_call_id": each, "content": f"结果{each}"} for each in "ba"),
+        ANSWER,
+    )
+    assert [message["content"] for message in to_conversation(row)[2:4]] == ["结果a", "结果b"]
+
+
+def test_ways_to_write_tools():
+    flat = {"type": "function", "name": "查天气", "parameters": {"type": "object"}}
+    for tools in ([TOOL], [TOOL["function"]], [flat], ['{"name": "查天气", "parameters": {"type": "object"}}']):
+        assert to_conversation({"tools": tools, "messages": [QUESTION, ANSWER]})[0]["tools"] == [TOOL]
+
+
+@pytest.mark.parametrize(("key", "value"), [("weight", 0), ("label", False), ("image", "a.jpg")])
+def test_columns_do_not_hide_what_would_be_learnt_wrongly(key, value):
+    with pytest.raises(BadRowError):
+        to_conversation({"题目": "问", "讲解": "答", key: value}, {"question": "题目", "answer": "讲解"})
+
+
 def test_columns():
     row = {"题目": "问", "讲解": "答", "人设": "设定", "难度": 3, "skill": "算术"}
     parsed = parse_row(row, {"question": "题目", "answer": "讲解", "system": "人设"})
@@ -454,8 +535,15 @@ def test_columns():
 
 
 def test_keys_that_are_not_used_are_told():
-    row = {"messages": [{**QUESTION, "time": 1}, ANSWER], "prompt": "问", "id": 7, "source": "", "tools": []}
-    assert parse_row(row).unused == ("prompt", "id", "消息里的 time")
+    row = {
+        "messages": [{**QUESTION, "time": 1}, ANSWER],
+        "prompt": "问",
+        "id": 0,
+        "ok": False,
+        "source": "",
+        "tools": [],
+    }
+    assert parse_row(row).unused == ("prompt", "id", "ok", "消息里的 time")
     assert parse_row({"instruction": "问", "input": "", "output": "答", "skill": "x"}).unused == ()
 
 

@@ -96,7 +96,7 @@ OBJECTS = {
     "wrapped.json": (json.dumps({"version": 1, "data": ROWS}, indent=1), [0, 1, 2, 3], None),
     "wrapped_in_a_line.json": (json.dumps({"data": ROWS}), [0, 1, 2, 3], [1, 1, 1, 1]),
     "wrapped.jsonl": (json.dumps({"rows": ROWS, "count": 4}, indent=4), [0, 1, 2, 3], None),
-    "the_name_of_the_key_inside": (json.dumps({"info": {"data": [1]}, "data": ROWS}, indent=1), [0, 1, 2, 3], None),
+    "the_name_of_the_key_inside": (json.dumps({"info": '"data": [', "data": ROWS}, indent=1), [0, 1, 2, 3], None),
 }
 
 
@@ -109,6 +109,59 @@ def test_objects_over_several_lines(tmp_path, name):
     assert [row.conversation for row in rows] == [EXPECTED[index] for index in [3] * (len(expected) == 1) or expected]
     if lines is not None:
         assert [row.line for row in rows] == lines
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [({"test": ROWS}, "test"), ({"validation": ROWS[:1], "count": 4}, "validation"), ({"system": "设定"}, "system")],
+)
+def test_what_stands_beside_the_rows_is_not_dropped(tmp_path, beside, named):
+    path = write(tmp_path / "rows.json", json.dumps({"train": ROWS, **beside}))
+    assert f"train 是各行数据，旁边还有 {named}" in message_of(path)
+
+
+def test_a_row_that_looks_like_a_wrapper(tmp_path):
+    row = {"question": "问一", "answer": "答一", "records": [{"instruction": "别的", "output": "别的"}]}
+    path = write(tmp_path / "rows.jsonl", json.dumps(row, ensure_ascii=False))
+    assert load_conversations(path)[0][0]["content"] == "问一"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_lines_that_are_lists_of_messages(tmp_path, count):
+    path = write(tmp_path / "rows.jsonl", *[json.dumps(each, ensure_ascii=False) for each in EXPECTED[:count]])
+    assert load_conversations(path) == EXPECTED[:count]
+
+
+def test_nulls_that_a_table_fills_in_are_not_taught(tmp_path):
+    """Arrow 给两行的参数补成同样的键；补上的 null 不是参数。"""
+
+    def row(name: str, **arguments: str) -> dict:
+        call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+        return {"messages": [{"role": "user", "content": "问"}, {"role": "assistant", "tool_calls": [call]}]}
+
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row("a", city="x"), row("b", code="y")]), path)
+    calls = [message["tool_calls"] for each in reading.iterate_rows(path) for message in each.conversation[1:]]
+    assert calls == [[{"name": "a", "arguments": {"city": "x"}}], [{"name": "b", "arguments": {"code": "y"}}]]
+
+
+def test_a_column_that_no_row_has(tmp_path):
+    path = write(tmp_path / "rows.jsonl", '{"题目": "问", "讲解": "答"}')
+    columns = {"question": "题目", "answer": "讲解", "system": "人没"}
+    with pytest.raises(UserError, match="没有一行有 --columns 里说的 人没"):
+        list(reading.iterate_rows(path, columns=columns))
+
+
+def test_cells_of_excel_that_went_wrong(tmp_path):
+    book = openpyxl.Workbook()
+    for row in (["question", "answer"], ["问", "第一行_x000D_\n第二行"]):
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    assert load_conversations(tmp_path / "rows.xlsx")[0][1]["content"] == "第一行\r\n第二行"
+    book.active.append(["问", "#N/A"])
+    book.active["B3"].data_type = "e"
+    book.save(tmp_path / "rows.xlsx")
+    assert "第 3 行有算错的格子（#N/A）" in message_of(tmp_path / "rows.xlsx")
 
 
 def test_a_bad_row_of_a_wrapped_file_is_told_by_its_line(tmp_path):
@@ -173,7 +226,7 @@ def test_cells_of_excel_are_read_as_people_see_them(tmp_path):
 
 def test_a_row_with_too_many_cells(tmp_path):
     path = write(tmp_path / "rows.csv", "question,answer", "问,答", "问,答,又一个")
-    assert f"  {path} 第 3 行：这一行的格子比表头多" in message_of(path)
+    assert f"  {path} 第 3 行：这一行有格子不在任何一列的名字下面" in message_of(path)
 
 
 def test_lists_in_a_table(tmp_path):

@@ -83,12 +83,11 @@ class DataArguments:
             name, equals, column = word.partition("=")
             if name not in COLUMN_NAMES or not equals or not column:
                 raise ValueError(f"--columns {word} 读不懂；请写成 名字=列名，名字是 {'、'.join(COLUMN_NAMES)} 之一")
-        if (
-            self.columns
-            and "messages" not in self.columns_by_name
-            and not {"question", "answer"} <= set(self.columns_by_name)
-        ):
-            raise ValueError("--columns 要指明 question 和 answer 两列，或 messages 一列")
+        named = self.columns_by_name
+        if len({*named.values()}) < len(self.columns):
+            raise ValueError("--columns 里同一个名字或同一列写了两次")
+        if named and ("messages" in named) == ({"question", "answer"} <= named.keys()):
+            raise ValueError("--columns 要指明 question 和 answer 两列，或 messages 一列，不能都写")
         if isinstance(self.train_file, str):  # 在代码里写一个文件名就行
             self.train_file = [self.train_file]
         if self.train_file == [EMBEDDED_TRAIN_FILE]:
