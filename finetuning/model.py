@@ -21,7 +21,7 @@ from finetuning.bf16_base import linears_in_bf16
 from finetuning.chatml import CHATML_TOKENS, chat_template_for, is_chatml_template
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
-from finetuning.model_checks import check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
+from finetuning.model_checks import check_has_tokenizer, check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
 from finetuning.output.fingerprint import RECORD_FILE
 from finetuning.template import ModelTemplate
 from finetuning.terminal import say, stage
@@ -84,6 +84,23 @@ def load_model(
         _set_chat_defaults(model, tokenizer)
     _mend_generation_config(name_or_path, model)
     return LoadedModel(model, tokenizer, new_token_ids)
+
+
+def load_tokenizer(name_or_path: str, template: Template | None = None) -> PreTrainedTokenizerBase:
+    """只读分词器，不读权重；备好对话的格式，与 :func:`load_model` 的分词器编码出同样的 token。
+
+    Raises:
+        UserError: 没有分词器，用不了，或连不上 hub。
+    """
+    with stage(f"读入分词器 {name_or_path}"), explained(name_or_path):
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    check_has_tokenizer(name_or_path, tokenizer)
+    if _uses_own_template(name_or_path, tokenizer, template):
+        ModelTemplate(tokenizer)
+    else:
+        _add_to_tokenizer(tokenizer)
+        _set_tokenizer_defaults(tokenizer)
+    return tokenizer
 
 
 def _uses_own_template(name_or_path: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> bool:
@@ -188,10 +205,8 @@ def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
     嵌入矩阵常常比词表大（凑成整数倍），有空行就用空行，没有才加行。新的行取所有行的平均值，这样开始时它既不突出也不冷僻。
     """
-    vocabulary = tokenizer.get_vocab()
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
-    new_tokens = [token for token in CHATML_TOKENS if token not in vocabulary]
-    new_token_ids = [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in new_tokens]
+    num_words = len(tokenizer.get_vocab())
+    new_token_ids = _add_to_tokenizer(tokenizer)
     if new_token_ids:
         embeddings_in_fp32(model)
         embeddings: Any = model.get_input_embeddings()
@@ -200,8 +215,15 @@ def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
         with torch.no_grad():
             # 输入与输出的嵌入共用一个矩阵（tied）时，第二次写的是同样的值。
             for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
-                embeddings.weight[new_token_ids] = embeddings.weight[: len(vocabulary)].mean(dim=0)
+                embeddings.weight[new_token_ids] = embeddings.weight[:num_words].mean(dim=0)
     return new_token_ids
+
+
+def _add_to_tokenizer(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """ChatML 的标记在分词器里是特殊 token；返回原来没有的那些的 id。"""
+    vocabulary = tokenizer.get_vocab()
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
+    return [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in CHATML_TOKENS if token not in vocabulary]
 
 
 def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -222,13 +244,17 @@ def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 def _set_chat_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """存下来以后，transformers.pipeline 之类的工具也用同样的模板、停在 ``<|im_end|>``。"""
-    end = CHATML_TOKENS[1]
-    # 填充用原来的结束标记；若用 <|im_end|> 填充，有的训练代码会把真正的 <|im_end|> 也当成填充而不学它。
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or end
-    stop_ids = [tokenizer.convert_tokens_to_ids(end), tokenizer.eos_token_id]
-    tokenizer.eos_token = end
-    tokenizer.chat_template = chat_template_for(tokenizer)
+    stop_ids = [tokenizer.convert_tokens_to_ids(CHATML_TOKENS[1]), tokenizer.eos_token_id]
+    _set_tokenizer_defaults(tokenizer)
     for config in (model.config.get_text_config(), model.generation_config):
         config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
     model.config.get_text_config().eos_token_id = stop_ids[0]
     model.generation_config.eos_token_id = [token for token in dict.fromkeys(stop_ids) if token is not None]
+
+
+def _set_tokenizer_defaults(tokenizer: PreTrainedTokenizerBase) -> None:
+    end = CHATML_TOKENS[1]
+    # 填充用原来的结束标记；若用 <|im_end|> 填充，有的训练代码会把真正的 <|im_end|> 也当成填充而不学它。
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or end
+    tokenizer.eos_token = end
+    tokenizer.chat_template = chat_template_for(tokenizer)
