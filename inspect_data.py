@@ -26,13 +26,9 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 from finetuning.arguments import DataArguments, Parser
 from finetuning.errors import run_main
-
-if TYPE_CHECKING:
-    from finetuning.inspection.examine import Examined, Reader
 
 EMBEDDED = "base_model"
 

@@ -21,7 +21,14 @@ from finetuning.bf16_base import linears_in_bf16
 from finetuning.chatml import CHATML_TOKENS, chat_template_for, is_chatml_template
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
-from finetuning.model_checks import check_has_tokenizer, check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
+from finetuning.model_checks import (
+    check_has_tokenizer,
+    check_tokenizer,
+    check_weights,
+    explained,
+    matrices_are_bf16,
+    read_config,
+)
 from finetuning.output.fingerprint import RECORD_FILE
 from finetuning.template import ModelTemplate
 from finetuning.terminal import say, stage

@@ -77,9 +77,7 @@ class Reasons:
         return "；".join(reasons)
 
 
-def write_clean(
-    survey: Survey, reasons: Reasons, numbers: Iterable[int], clean: IO[str], left_out: IO[str]
-) -> int:
+def write_clean(survey: Survey, reasons: Reasons, numbers: Iterable[int], clean: IO[str], left_out: IO[str]) -> int:
     """写出两个文件；返回留下几段。"""
     kept = 0
     for number in numbers:

@@ -21,7 +21,22 @@ class Seen(NamedTuple):
 
 # 只有这些的回答，等于没有答。“没有”“不知道”常常是真的答案，不算。
 _NOTHING = frozenset(
-    "无 暂无 略 空 待补充 待定 待填写 缺失 无内容 无输出 无答案 none null nil nan n/a na undefined empty todo tbd <noinput> <nooutput>".split()
+    (
+        "无",
+        "暂无",
+        "略",
+        "空",
+        "待补充",
+        "待定",
+        "待填写",
+        "缺失",
+        "无内容",
+        "无输出",
+        "无答案",
+        "<noinput>",
+        "<nooutput>",
+    )
+    + ("none", "null", "nil", "nan", "n/a", "na", "undefined", "empty", "todo", "tbd")
 )
 _TRIMMED = " \t\r\n。．.，,！!、;；:：\"'“”‘’()（）[]【】*`-—_…"
 # 问题的最后一行只有空占位：input 是“无”的 Alpaca 数据，接在了问题后面。
@@ -66,8 +81,8 @@ _REFUSAL = re.compile(
     r"|作为(?:一?[个名款]|一)?[^，。\n]{0,12}?(?:AI|人工智能|语言模型|智能助手|机器人|虚拟助手)[^\n]{0,30}?"
     r"(?:无法|不能|没有|不会|不具备|不便)"
     r"|我(?:是|只是)一?[个名][^，。\n]{0,10}?(?:AI|人工智能|语言模型)[^\n]{0,20}?(?:无法|不能|没有|不会|不具备)"
-    r"|(?:I'm|I am) sorry,? (?:but )?I (?:can(?:'t|not)|am unable)|As an? (?:AI|artificial)[^\n]{0,40}?(?:can(?:'t|not)|unable|don't)"
-    r"|I can(?:'t|not) (?:assist|help|fulfill)",
+    r"|(?:I'm|I am) sorry,? (?:but )?I (?:can(?:['’]t|not)|am unable)|I can(?:['’]t|not) (?:assist|help|fulfill)"
+    r"|As an? (?:AI|artificial)[^\n]{0,40}?(?:can(?:['’]t|not)|unable|don['’]t)",
     re.IGNORECASE,
 )
 _REFUSES_WITHIN = 120
@@ -84,7 +99,9 @@ _FEWEST_LETTERS = 40  # 外文的回答至少有这么多字母：人名、术�
 _CHINESE_SHARE = 0.1
 
 # 一个也没有的，不必一样一样地找。
-_SUSPICIOUS = re.compile(r"[{<\[&\\\ufffd\u0080-\u00a7\u00a9-\u00af\u00b8-\u024f锛銆鐨鏄涓浣鍦鏈鎴浠鍙]|锟斤|斤拷|烫烫|屯屯|\$\{|<｜")
+_SUSPICIOUS = re.compile(
+    r"[{<\[&\\\ufffd\u0080-\u00a7\u00a9-\u00af\u00b8-\u024f锛銆鐨鏄涓浣鍦鏈鎴浠鍙]|锟斤|斤拷|烫烫|屯屯|\$\{|<｜"
+)
 
 KINDS = (
     *("empty_answer", "empty_input", "placeholder", "control_token", "mojibake", "markup", "refusal", "identity"),

@@ -89,7 +89,9 @@ class Reader:
             count[0] += 1
             if len(places) < _SHOWN_PLACES:
                 places.append(f"{file} 第 {line} 行")
-        reasons = sorted(((reason, count[0], places) for reason, count, places in kinds.values()), key=lambda each: -each[1])
+        reasons = sorted(
+            ((reason, count[0], places) for reason, count, places in kinds.values()), key=lambda each: -each[1]
+        )
         return BadRows(total, reasons[:_SHOWN_REASONS])
 
 
@@ -123,7 +125,7 @@ def examine(
         bad = reader.grouped()
     if not len(survey):
         listed = "\n".join(f"  {'、'.join(places)} 等 {count:,} 行：{reason}" for reason, count, places in bad.reasons)
-        raise UserError(f"没有可用的对话，{bad.count:,} 行全是坏行：\n{listed}")
+        raise UserError(f"没有可用的对话，{bad.total:,} 行全是坏行：\n{listed}")
     with stage("找重复的", announced=False):
         duplicates = find_duplicates(survey, lambda numbers: with_progress(numbers, "找重复的"))
         conflicts = find_conflicts(survey)

@@ -45,7 +45,7 @@ class Finding:
 class BadRows(NamedTuple):
     """读不成对话的行：理由 → 几行，前几个在哪里。"""
 
-    count: int
+    total: int
     reasons: list[tuple[str, int, list[str]]]
 
 
@@ -59,17 +59,42 @@ class Overlaps(NamedTuple):
 
 # 内容里的毛病：级别，是什么，怎么办，--clean 要不要去掉。
 _CONTENT: dict[str, tuple[Level, str, str, bool]] = {
-    "empty_answer": ("先改", "回答等于没有答（“无”“None”“N/A”……）", "补上真的答案，或去掉这一段；学了它，模型也会这样答", True),
-    "placeholder": ("先改", "有没填的占位符（{{name}} 这样的）", "多半是生成数据的程序漏填了；改好程序，或去掉这一段", True),
+    "empty_answer": (
+        "先改",
+        "回答等于没有答（“无”“None”“N/A”……）",
+        "补上真的答案，或去掉这一段；学了它，模型也会这样答",
+        True,
+    ),
+    "placeholder": (
+        "先改",
+        "有没填的占位符（{{name}} 这样的）",
+        "多半是生成数据的程序漏填了；改好程序，或去掉这一段",
+        True,
+    ),
     "mojibake": ("先改", "有乱码", "多半是按错误的编码读过一次；从原始文件重新转换，转不回来的去掉", True),
     "control_token": (
         *("先改", "内容里有像对话标记的文字（<|im_end|>、</s>、[INST] 等）"),
         "多半是拼好了模板的文字又当作内容；训练时它们只当普通的字，模型会学着把它们写出来。请去掉标记，拆成各条消息",
         True,
     ),
-    "markup": ("看一看", "有网页的标签或转义（<br>、&nbsp; 等）", "不是要模型写网页的，换成普通的文字（换行、空格）", False),
-    "empty_input": ("看一看", "问题的最后一行只有“无”“None”这样的空话", "多半是空的 input 也拼进了问题；去掉这一行", False),
-    "refusal": ("看一看", "回答是拒答（“抱歉，我无法……”）", "该拒的留着，不该拒的改成真的回答；太多，模型会动不动就拒绝", False),
+    "markup": (
+        "看一看",
+        "有网页的标签或转义（<br>、&nbsp; 等）",
+        "不是要模型写网页的，换成普通的文字（换行、空格）",
+        False,
+    ),
+    "empty_input": (
+        "看一看",
+        "问题的最后一行只有“无”“None”这样的空话",
+        "多半是空的 input 也拼进了问题；去掉这一行",
+        False,
+    ),
+    "refusal": (
+        "看一看",
+        "回答是拒答（“抱歉，我无法……”）",
+        "该拒的留着，不该拒的改成真的回答；太多，模型会动不动就拒绝",
+        False,
+    ),
     "identity": ("看一看", "回答自称是别家的模型", "除非就是要它这样说，改成自己的名字，或去掉", False),
     "not_chinese": ("看一看", "用中文问，却用外文答", "没有要求外文的，换成中文，或去掉", False),
 }
@@ -80,15 +105,29 @@ def find(survey: Survey, overlaps: Overlaps, bad: BadRows) -> list[Finding]:
     total = len(survey)
     found: list[Finding] = []
 
-    def add(slug: str, level: Level, title: str, count: int, advice: str, examples: Sequence[Example] = (), **more: bool) -> None:
+    def add(
+        slug: str, level: Level, title: str, count: int, advice: str, examples: Sequence[Example] = (), **more: bool
+    ) -> None:
         if count:
             found.append(Finding(slug, level, title, count, count / total, advice, list(examples), **more))
 
-    if bad.count:
-        examples = [Example("、".join(places) + ("" if count == len(places) else f" 等 {count:,} 行"), reason) for reason, count, places in bad.reasons]
-        share = bad.count / (bad.count + total)
+    if bad.total:
+        examples = [
+            Example("、".join(places) + ("" if count == len(places) else f" 等 {count:,} 行"), reason)
+            for reason, count, places in bad.reasons
+        ]
+        share = bad.total / (bad.total + total)
         found.append(
-            Finding("bad_row", "先改", "读不成对话的行", bad.count, share, "照各行的理由改好；不改，就要跳过它们（--on_bad_rows skip）", examples, True)
+            Finding(
+                "bad_row",
+                "先改",
+                "读不成对话的行",
+                bad.total,
+                share,
+                "照各行的理由改好；不改，就要跳过它们（--on_bad_rows skip）",
+                examples,
+                True,
+            )
         )
     if overlaps.leaks is not None:
         _add_leaks(add, survey, overlaps.leaks)
@@ -104,12 +143,20 @@ def find(survey: Survey, overlaps: Overlaps, bad: BadRows) -> list[Finding]:
         add(kind, level, title, tally.rows, advice, tally.examples, left_out=left_out)
     _add_lengths(add, survey)
     if total < _FEWEST_ROWS:
-        add("few", "看一看", f"只有 {total} 段对话", total, "这么少，只够学一种说话的样子，学不到新的本事；几百段起才看得出效果")
+        add(
+            "few",
+            "看一看",
+            f"只有 {total} 段对话",
+            total,
+            "这么少，只够学一种说话的样子，学不到新的本事；几百段起才看得出效果",
+        )
     order = ("先改", "看一看", "知道就好")
     return sorted(found, key=lambda each: order.index(each.level))
 
 
-def _places(survey: Survey, rows: np.ndarray, others: np.ndarray | None = None, names: Sequence[str] | None = None) -> list[Example]:
+def _places(
+    survey: Survey, rows: np.ndarray, others: np.ndarray | None = None, names: Sequence[str] | None = None
+) -> list[Example]:
     """前几段在哪里，各与谁一样。"""
     examples = []
     for number in rows[:_MOST_EXAMPLES].tolist():
@@ -149,14 +196,25 @@ def _add_duplicates(add, survey: Survey, duplicates: Duplicates) -> None:  # typ
         add("duplicate", level, title, len(rows), advice, _places(survey, rows, duplicates.exact), left_out=True)
     rows = np.flatnonzero(duplicates.near >= 0)
     advice = "只差标点、空白或几个字，问题和回答都一样：只留一份"
-    add("near_duplicate", "看一看", "与前面的几乎一样", len(rows), advice, _places(survey, rows, duplicates.near), left_out=True)
+    add(
+        "near_duplicate",
+        "看一看",
+        "与前面的几乎一样",
+        len(rows),
+        advice,
+        _places(survey, rows, duplicates.near),
+        left_out=True,
+    )
 
 
 def _add_conflicts(add, survey: Survey, conflicts: Conflicts) -> None:  # type: ignore[no-untyped-def]
     examples = []
     for conflict in conflicts.short[:_MOST_EXAMPLES]:
         rows = [survey.rows[row] for row, _ in conflict.answers]
-        said = "；".join(f"“{excerpt(answer_at(row.conversation, place))}”" for row, (_, place) in zip(rows, conflict.answers, strict=True))
+        said = "；".join(
+            f"“{excerpt(answer_at(row.conversation, place))}”"
+            for row, (_, place) in zip(rows, conflict.answers, strict=True)
+        )
         asked = rows[0].conversation[conflict.answers[0][1] - 1]["content"]
         examples.append(Example("、".join(row.place for row in rows), f"{excerpt(asked)} → {said}"))
     title = f"同一个问题，回答互相矛盾（{len(conflicts.short):,} 个问题）"

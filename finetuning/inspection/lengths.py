@@ -33,7 +33,9 @@ class BatchTokenizer:
     def learn(self, texts: Iterable[str]) -> None:
         """记下这一批文字的编码，忘掉上一批的。"""
         distinct = list(dict.fromkeys(texts))
-        self._known = dict(zip(distinct, self._tokenizer(distinct, **_PLAIN)["input_ids"], strict=True)) if distinct else {}
+        self._known = (
+            dict(zip(distinct, self._tokenizer(distinct, **_PLAIN)["input_ids"], strict=True)) if distinct else {}
+        )
 
     def __call__(self, text: str, **options: Any) -> Any:
         if options == _PLAIN and text in self._known:

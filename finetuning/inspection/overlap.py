@@ -10,7 +10,7 @@ import numpy as np
 from finetuning.conversations import Conversation
 from finetuning.inspection.content import texts_of
 from finetuning.inspection.likeness import BandIndex, Lookup, normalized, shingles_of
-from finetuning.inspection.survey import Survey, answer_at
+from finetuning.inspection.survey import Survey, answer_at, system_of
 from finetuning.reading import Row
 
 _ALIKE = 0.7  # 整段有这么像
@@ -90,17 +90,17 @@ def _nearly_same(survey: Survey, one: int, other: int) -> bool:
     answer, answer_too = np.concatenate(said), np.concatenate(said_too)
     if like(np.concatenate([question, answer]), np.concatenate([question_too, answer_too])) < _ALIKE:
         return False
-    texts, texts_too = _texts(survey.rows[one].conversation), _texts(survey.rows[other].conversation)
+    before, after = survey.rows[one].conversation, survey.rows[other].conversation
+    texts, texts_too = (_asked(before), _said(before)), (_asked(after), _said(after))
+    if system_of(before) != system_of(after) or _differ_when_short(texts[0], texts_too[0]):
+        return False
     if sorted(_DIGITS.findall(" ".join(texts))) != sorted(_DIGITS.findall(" ".join(texts_too))):
         return False
     if texts[1] != texts_too[1] and like(answer, answer_too) < _ANSWER_ALIKE:
         return False
     if len(texts[1]) <= _SHORT_ANSWER:
         return _changes(question, question_too) <= _FEW_CHANGES
-    if like(question, question_too) >= _QUESTION_ALIKE:
-        return True
-    short = min(len(texts[0]), len(texts_too[0])) < _FEW_LETTERS
-    return short and SequenceMatcher(None, texts[0], texts_too[0], autojunk=False).ratio() >= _LETTERS_ALIKE
+    return len(texts[0]) < _FEW_LETTERS or like(question, question_too) >= _QUESTION_ALIKE
 
 
 def _changes(one: np.ndarray, other: np.ndarray) -> int:
@@ -108,11 +108,11 @@ def _changes(one: np.ndarray, other: np.ndarray) -> int:
     return max(len(np.setdiff1d(one, other)), len(np.setdiff1d(other, one)))
 
 
-def _texts(conversation: Conversation) -> tuple[str, str]:
-    """归一化以后的问题和回答。"""
-    asked = (message["content"] for message in conversation if message["role"] in ("user", "tool"))
-    said = (message["content"] for message in conversation if message["role"] == "assistant")
-    return normalized("\n".join(asked)), normalized("\n".join(said))
+def _said(conversation: Conversation) -> str:
+    """各个回答，归一化以后接在一起。"""
+    return "".join(
+        normalized("\n".join(texts_of(message))) for message in conversation if message["role"] == "assistant"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def _contradict(survey: Survey, places: Sequence[tuple[int, int]]) -> bool:
         for other in texts[index + 1 :]:
             shorter, longer = sorted((one, other), key=len)
             rest = longer.replace(shorter, "", 1)
-            if shorter not in longer or _NEGATION.search(rest) or shorter.isdigit() and rest[:1].isdigit():
+            if shorter not in longer or _NEGATION.search(rest) or (shorter.isdigit() and rest[:1].isdigit()):
                 return True
     return False
 
@@ -172,55 +172,91 @@ class Leaks(NamedTuple):
     places: list[str]  # 各段检验的对话在哪里
 
 
+class _Question(NamedTuple):
+    """检验数据的一个问题。"""
+
+    place: str
+    system: str
+    text: str  # 问的各句话，归一化以后接在一起
+    answer: int  # 回答的指纹
+
+
 class TestQuestions:
-    """检验数据的各个问题。"""
+    """检验数据的各个问题。
+
+    问题相同，是各句话（不算系统提示）都相同；系统提示不同的，回答也要相同：换了身份、换了要求，同一句话问的就是另一件事。
+    """
 
     __test__ = False  # pytest 不要把它当作测试
 
     def __init__(self, rows: Iterable[Row]):
-        self.places: list[str] = []
-        self._keys: dict[int, int] = {}
-        self._last: list[str] = []
+        self._questions: list[_Question] = []
+        self._keys: dict[int, list[int]] = {}
         for row in rows:
             key = 0
             for message in row.conversation[:-1]:
                 if message["role"] != "system":
                     key = hash((key, message["role"], normalized("\n".join(texts_of(message)))))
-            self._keys.setdefault(key, len(self.places))
-            asked = [message["content"] for message in row.conversation if message["role"] == "user"]
-            self._last.append(normalized(asked[-1]))
-            self.places.append(row.place)
+            self._keys.setdefault(key, []).append(len(self))
+            answer = hash(normalized("\n".join(texts_of(row.conversation[-1]))))
+            system, text = system_of(row.conversation), _asked(row.conversation)
+            self._questions.append(_Question(row.place, system, text, answer))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._questions)
 
     def leaks(self, survey: Survey, progress: Callable[[Iterable[int]], Iterable[int]]) -> Leaks:
         """哪几段训练的对话问了同样的问题。"""
         exact = np.full(len(survey), -1, np.int32)
         near = np.full(len(survey), -1, np.int32)
-        known = np.array(sorted(self._keys), np.int64)
-        asked = np.frombuffer(survey.asked_keys, np.int64)
-        for n in np.flatnonzero(np.isin(asked, known)).tolist():
-            exact[survey.asked_rows[n]] = self._keys[int(asked[n])]
-        shingles = shingles_of(self._last)
+        keys = np.frombuffer(survey.asked_keys, np.int64)
+        for n in np.flatnonzero(np.isin(keys, np.array(sorted(self._keys), np.int64))).tolist():
+            for number in self._keys[int(keys[n])]:
+                question = self._questions[number]
+                if survey.asked_systems[n] == hash(question.system) or survey.asked_answers[n] == question.answer:
+                    exact[survey.asked_rows[n]] = number
+        shingles = shingles_of([question.text for question in self._questions])
         lookup = Lookup(*survey.commonness.sketches(shingles))
         for start in progress(range(0, len(survey), _BATCH)):
             rows = [n for n in range(start, min(start + _BATCH, len(survey))) if exact[n] < 0]
-            pieces = [(n, piece) for n in rows for piece in survey.shingles[n][0]]
-            chosen, bands = survey.commonness.sketches([piece for _, piece in pieces])
-            for asked_number, question in lookup.ask(bands):
-                row, piece = pieces[int(chosen[asked_number])]
-                if near[row] < 0 and self._is_near(survey, row, piece, shingles[question], question):
-                    near[row] = question
-        return Leaks(exact, near, self.places)
+            pieces = [(n, turn, piece) for n in rows for turn, piece in enumerate(_openings(survey.shingles[n][0]))]
+            chosen, bands = survey.commonness.sketches([piece for *_, piece in pieces])
+            for asked, number in lookup.ask(bands):
+                row, turn, piece = pieces[int(chosen[asked])]
+                if near[row] >= 0 or survey.commonness.likeness(piece, shingles[number]) < _LEAK_ALIKE:
+                    continue
+                if self._is_near(survey.rows[row].conversation, turn, self._questions[number]):
+                    near[row] = number
+        return Leaks(exact, near, [question.place for question in self._questions])
 
-    def _is_near(self, survey: Survey, row: int, piece: np.ndarray, asked: np.ndarray, question: int) -> bool:
-        if survey.commonness.likeness(piece, asked) < _LEAK_ALIKE:
+    def _is_near(self, conversation: Conversation, turn: int, question: _Question) -> bool:
+        """片段已经够像：里面的数也要一样；很短的，再逐字比；系统提示不同的，回答也要相同。"""
+        places = [place for place, message in enumerate(conversation) if message["role"] in ("user", "tool")]
+        text = _asked(conversation[: places[turn] + 1])
+        if sorted(_DIGITS.findall(text)) != sorted(_DIGITS.findall(question.text)) or _differ_when_short(
+            text, question.text
+        ):
             return False
-        wanted = sorted(_DIGITS.findall(self._last[question]))
-        messages = (normalized("\n".join(texts_of(each))) for each in survey.rows[row].conversation)
-        return any(sorted(_DIGITS.findall(text)) == wanted and _same_piece(text, piece) for text in messages)
+        answer = conversation[min(places[turn] + 1, len(conversation) - 1)]
+        same_answer = hash(normalized("\n".join(texts_of(answer)))) == question.answer
+        return system_of(conversation) == question.system or same_answer
 
 
-def _same_piece(text: str, piece: np.ndarray) -> bool:
-    return np.array_equal(shingles_of([text])[0], piece)
+def _openings(parts: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """第一句，前两句，前三句……的片段。"""
+    for turn in range(len(parts)):
+        yield parts[0] if turn == 0 else np.concatenate(parts[: turn + 1])
+
+
+def _asked(conversation: Conversation) -> str:
+    """问的各句话（和工具的结果），归一化以后接在一起。"""
+    return "".join(
+        normalized("\n".join(texts_of(message))) for message in conversation if message["role"] in ("user", "tool")
+    )
+
+
+def _differ_when_short(one: str, other: str) -> bool:
+    """很短的两句，改一两个字就是另一个意思：逐字比。"""
+    if min(len(one), len(other)) >= _FEW_LETTERS:
+        return False
+    return SequenceMatcher(None, one, other, autojunk=False).ratio() < _LETTERS_ALIKE

@@ -41,7 +41,8 @@ def as_page(report: Report, title: str) -> str:
     ]
     if report.repeated:
         rows = "".join(
-            f'<tr><td class="number">{each.count:,} 次</td><td>{escape(each.text)} <span class="soft">{escape(each.place)}</span></td></tr>'
+            f'<tr><td class="number">{each.times:,} 次</td>'
+            f'<td>{escape(each.text)} <span class="soft">{escape(each.place)}</span></td></tr>'
             for each in report.repeated
         )
         parts += ["<h2>重复得最多的回答</h2>", f"<table>{rows}</table>"]
@@ -52,7 +53,8 @@ def as_page(report: Report, title: str) -> str:
             f"<mark>{escape(piece.text)}</mark>" if piece.learnt else escape(piece.text) for piece in sample.pieces
         )
         parts.append(
-            f'<p class="soft">{escape(sample.place)}：{sample.tokens:,} 个 token，学 {sample.learnt:,} 个{cut}</p><pre>{pieces}</pre>'
+            f'<p class="soft">{escape(sample.place)}：{sample.tokens:,} 个 token，学 {sample.learnt:,} 个{cut}</p>'
+            f"<pre>{pieces}</pre>"
         )
     parts += ["<h2>训练</h2>", f"<pre>{escape(report.command)}</pre>"]
     parts += [f"<p>{escape(line)}</p>" for line in report.written]
@@ -72,7 +74,8 @@ def _table(facts: list[tuple[str, str]]) -> str:
 def _histogram(histogram: list[tuple[int, int, int]]) -> str:
     largest = max((count for *_, count in histogram), default=1)
     rows = "".join(
-        f'<tr><td class="number">{low:,}–{high:,}</td><td><span class="bar" style="width:{24 * count / largest:.2f}rem"></span>{count:,}</td></tr>'
+        f'<tr><td class="number">{low:,}–{high:,}</td>'
+        f'<td><span class="bar" style="width:{24 * count / largest:.2f}rem"></span>{count:,}</td></tr>'
         for low, high, count in histogram
     )
     return f"<table>{rows}</table>"
@@ -82,7 +85,8 @@ def _findings(report: Report) -> list[str]:
     parts = []
     for finding in report.findings:
         examples = "".join(
-            f"<li>{escape(example.place)}{'：' + escape(example.text) if example.text else ''}</li>" for example in finding.examples
+            f"<li>{escape(example.place)}{'：' + escape(example.text) if example.text else ''}</li>"
+            for example in finding.examples
         )
         cleaned = "（--clean 会去掉）" if finding.left_out else ""
         parts.append(

@@ -24,7 +24,9 @@ _ENDS = r"(?!\d)(?!\.\d)"
 _ID_CARD = re.compile(_NOT_INSIDE + r"[1-9]\d{5}(?:19|20)\d{9}[\dXx](?![\dA-Za-z])")
 _BANK_CARD = re.compile(_NOT_INSIDE + r"(?:62|4\d|5[1-5]|3[47]|35)(?:[ -]?\d){13,17}" + _ENDS)
 _MOBILE = re.compile(_NOT_INSIDE + r"(?:\+?86[- ]?)?1[3-9]\d(?:[ -]?\d{4}){2}" + _ENDS)
-_EMAIL = re.compile(r"[A-Za-z0-9](?:[\w.+-]{0,63})@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}", re.ASCII)
+_EMAIL = re.compile(
+    r"[A-Za-z0-9](?:[\w.+-]{0,63})@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}", re.ASCII
+)
 # 报错时截短了的内容，认不出是不是号码：一长串数字、带 @ 的一律遮住。
 _CUT_SHORT = re.compile(r"\d[\d -]{4,}\d|[^\s'\"]+@[^\s'\"]*")
 

@@ -49,7 +49,9 @@ def published(paths: Iterable[Path]) -> Iterator[list[IO[str]]]:
                 # 文件名可以不是 UTF-8（里面有单独的代理项）；写成 \udXXX，这恰好就是 JSON 的转义
                 files.append(draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n"))
         except OSError as error:
-            raise UserError(f"写不进 {drafts[len(files)].parent}（{error.strerror}）；请换一个可以写的目录。") from error
+            raise UserError(
+                f"写不进 {drafts[len(files)].parent}（{error.strerror}）；请换一个可以写的目录。"
+            ) from error
         yield files
         for file in files:
             file.close()

@@ -55,12 +55,15 @@ def as_text(report: Report, color: bool) -> str:
     if not report.findings:
         lines.append("  没有。")
     for finding in report.findings:
-        lines.append(f"  {_MARKS[finding.level]} {finding.level}：{finding.title}：{finding.count:,} 段（{_percent(finding.share)}）  [{finding.slug}]")
-        lines += [f"      {example.place}" + (f"：{example.text}" if example.text else "") for example in finding.examples]
+        counted = f"{finding.count:,} 段（{_percent(finding.share)}）"
+        lines.append(f"  {_MARKS[finding.level]} {finding.level}：{finding.title}：{counted}  [{finding.slug}]")
+        lines += [
+            f"      {example.place}" + (f"：{example.text}" if example.text else "") for example in finding.examples
+        ]
         lines.append(f"      → {finding.advice}" + ("（--clean 会去掉）" if finding.left_out else ""))
     if report.repeated:
         heading("重复得最多的回答")
-        lines += [f"  {each.count:>7,} 次  {each.text}（{each.place}）" for each in report.repeated]
+        lines += [f"  {each.times:>7,} 次  {each.text}（{each.place}）" for each in report.repeated]
     heading("模型看到的样子（" + ("绿色的要学" if color else "【】里的要学") + "，其余的只作上文）")
     for sample in report.samples:
         cut = f"，末尾截掉 {sample.cut:,} 个" if sample.cut else ""

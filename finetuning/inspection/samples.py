@@ -39,7 +39,7 @@ class Repeated(NamedTuple):
     """重复得多的回答。"""
 
     text: str
-    count: int
+    times: int
     place: str
 
 
@@ -85,4 +85,3 @@ def most_repeated(survey: Survey) -> list[Repeated]:
         said = answer_at(row.conversation, survey.answer_places[int(first[n])])
         found.append(Repeated(excerpt(said), int(counts[n]), row.place))
     return found
-

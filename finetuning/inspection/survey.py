@@ -68,8 +68,9 @@ class Survey:
         # 每个要学的回答一项：问题（连同前面的话）、回答的指纹，在哪一段，是第几条消息，短不短
         self.prompt_keys, self.answer_keys = array("q"), array("q")
         self.answer_rows, self.answer_places, self.answer_short = array("i"), array("i"), array("b")
-        # 每个回答之前的话（不算系统提示）的指纹，与检验数据比；一段对话有几个
-        self.asked_keys, self.asked_rows = array("q"), array("i")
+        # 每个回答一项，与检验数据比：之前的话（不算系统提示）、系统提示、回答的指纹，在哪一段
+        self.asked_keys, self.asked_systems, self.asked_answers = array("q"), array("q"), array("q")
+        self.asked_rows = array("i")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,6 +99,7 @@ class Survey:
         self.exact.append(fingerprint(conversation))
         texts = _Texts([], [])
         key = asked = 0
+        system = hash(system_of(conversation))
         for place, message in enumerate(conversation):
             role = message["role"]
             self.roles[role] += 1
@@ -108,13 +110,15 @@ class Survey:
                 self.turns += 1
                 self.unlearnt += not learnt
                 self.asked_keys.append(asked)
+                self.asked_systems.append(system)
+                self.asked_answers.append(hash(plain))
                 self.asked_rows.append(number)
                 texts.answers.append(plain)
                 if learnt:
                     self._add_answer(number, place, key, message)
             elif role != "system":
                 texts.questions.append(plain)
-            extra = "".join(json.dumps(message[name]) for name in ("tools", "tool_calls") if name in message)  # type: ignore[literal-required]
+            extra = "".join(json.dumps(message[name]) for name in ("tools", "tool_calls") if name in message)
             key = hash((key, role, plain, extra))
             if role != "system":
                 asked = hash((asked, role, plain))
@@ -175,6 +179,14 @@ class _Texts(NamedTuple):
 def _said(message: Message) -> str:
     calls = message.get("tool_calls")
     return message["content"] + (json.dumps(calls, ensure_ascii=False) if calls else "")
+
+
+def system_of(conversation: Conversation) -> str:
+    """系统提示和工具，归一化以后的样子；没有是空的。"""
+    first = conversation[0]
+    if first["role"] != "system":
+        return ""
+    return normalized(first["content"] + (json.dumps(first["tools"], ensure_ascii=False) if "tools" in first else ""))
 
 
 def answer_at(conversation: Conversation, place: int) -> str:

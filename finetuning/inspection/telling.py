@@ -52,7 +52,7 @@ def make_report(
             raise UserError("清理以后一段也不剩，没有写出；请看不加 --clean 时的报告，用 --keep 留下一些。")
         other = path.with_suffix(".left_out" + (path.suffix or ".jsonl"))
         written = [
-            f"留下 {kept:,} 段，写到 {path}；去掉 {len(survey) - kept + examined.bad.count:,} 段，理由在 {other}"
+            f"留下 {kept:,} 段，写到 {path}；去掉 {len(survey) - kept + examined.bad.total:,} 段，理由在 {other}"
         ]
     if arguments.report is not None:
         written.append(f"报告的网页：{arguments.report}")
@@ -86,7 +86,9 @@ def _facts(examined: Examined, sources: Sequence[Source]) -> list[tuple[str, str
         more = f"，等 {len(ordered)} 种" if len(ordered) > _SHOWN else ""
         return "、".join(f"{name} {count:,} {unit}" for name, count in ordered[:_SHOWN]) + more
 
-    facts = [("对话", f"{len(survey):,} 段" + (f"，另有 {examined.bad.count:,} 行读不成" if examined.bad.count else ""))]
+    facts = [
+        ("对话", f"{len(survey):,} 段" + (f"，另有 {examined.bad.total:,} 行读不成" if examined.bad.total else ""))
+    ]
     if len(sources) > 1:
         facts.append(("来源", counted(survey.sources, "段")))
     facts.append(("格式", counted(survey.formats, "段")))
@@ -123,7 +125,8 @@ def _notes(arguments: argparse.Namespace, sources: Sequence[Source]) -> list[str
     notes = []
     if arguments.model_name_or_path is None:
         notes.append(
-            "长度是自带基座的分词器数的；别的模型的分词器数出来不一样，请加上 --model_name_or_path 你要训练的模型，再看一次。"
+            "长度是自带基座的分词器数的；别的模型的分词器数出来不一样，"
+            "请加上 --model_name_or_path 你要训练的模型，再看一次。"
         )
     if any(source.share != 1 for source in sources):
         notes.append("份额（:0.5 等）只在训练时用，这里看的是每个来源的全部。")
@@ -148,10 +151,13 @@ def _command(arguments: argparse.Namespace, examined: Examined, kept: int | None
     if kept is None:
         if arguments.columns:
             words += ["--columns", *(f"{name}={column}" for name, column in arguments.columns.items())]
-        if examined.bad.count:
+        if examined.bad.total:
             words += ["--on_bad_rows", "skip"]
     count = len(examined.survey) if kept is None else kept
-    words += ["--max_length", str(suggested_length(examined.survey, positions_of(model) if arguments.model_name_or_path else None))]
+    words += [
+        "--max_length",
+        str(suggested_length(examined.survey, positions_of(model) if arguments.model_name_or_path else None)),
+    ]
     if model != "base_model":  # 自带的基座很小，要大得多的学习率，脚本的默认就是它的
         words += ["--learning_rate", "2e-4", "--num_train_epochs", str(_epochs(count))]
         words += ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", str(_accumulation(count))]
