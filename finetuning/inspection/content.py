@@ -21,22 +21,10 @@ class Seen(NamedTuple):
 
 # 只有这些的回答，等于没有答。“没有”“不知道”常常是真的答案，不算。
 _NOTHING = frozenset(
-    (
-        "无",
-        "暂无",
-        "略",
-        "空",
-        "待补充",
-        "待定",
-        "待填写",
-        "缺失",
-        "无内容",
-        "无输出",
-        "无答案",
-        "<noinput>",
-        "<nooutput>",
-    )
-    + ("none", "null", "nil", "nan", "n/a", "na", "undefined", "empty", "todo", "tbd")
+    {
+        *("无", "暂无", "略", "空", "待补充", "待定", "待填写", "缺失", "无内容", "无输出", "无答案"),
+        *("none", "null", "nil", "nan", "n/a", "na", "undefined", "empty", "todo", "tbd", "<noinput>", "<nooutput>"),
+    }
 )
 _TRIMMED = " \t\r\n。．.，,！!、;；:：\"'“”‘’()（）[]【】*`-—_…"
 # 问题的最后一行只有空占位：input 是“无”的 Alpaca 数据，接在了问题后面。
@@ -76,12 +64,16 @@ _HIGH_LATIN = re.compile(r"[\u0080-\u00a7\u00a9-\u00af\u00b8-\u024f]")
 _READ_AS_GBK = re.compile(r"[锛銆鐨鏄涓浣鍦鏈鎴浠鍙]")
 _RUN = re.compile(r"[^\x00-\x7f]{4,}")
 
-_REFUSAL = re.compile(
-    r"(?:很|非常|十分|真的)?(?:抱歉|对不起|不好意思|遗憾)[^\n]{0,40}?(?:无法|不能|没有?办法|不便|不支持|不可以|做不到|没有能力)"
-    r"|作为(?:一?[个名款]|一)?[^，。\n]{0,12}?(?:AI|人工智能|语言模型|智能助手|机器人|虚拟助手)[^\n]{0,30}?"
+_APOLOGY = re.compile(
+    r".{0,8}?(?:抱歉|对不起|不好意思|遗憾)[^\n。！]{0,40}?"
+    r"(?:无法|不能|没有?办法|不便(?:回答|透露|提供|评论)|不支持|不可以|做不到|没有能力)"
+    r"|(?:I'm|I am) sorry,? (?:but )?I (?:can(?:['’]t|not)|am unable)|I can(?:['’]t|not) (?:assist|help|fulfill)",
+    re.IGNORECASE,
+)
+_AS_AN_AI = re.compile(
+    r"作为(?:一?[个名款]|一)?[^，。\n]{0,12}?(?:AI|人工智能|语言模型|智能助手|机器人|虚拟助手)[^\n]{0,30}?"
     r"(?:无法|不能|没有|不会|不具备|不便)"
     r"|我(?:是|只是)一?[个名][^，。\n]{0,10}?(?:AI|人工智能|语言模型)[^\n]{0,20}?(?:无法|不能|没有|不会|不具备)"
-    r"|(?:I'm|I am) sorry,? (?:but )?I (?:can(?:['’]t|not)|am unable)|I can(?:['’]t|not) (?:assist|help|fulfill)"
     r"|As an? (?:AI|artificial)[^\n]{0,40}?(?:can(?:['’]t|not)|unable|don['’]t)",
     re.IGNORECASE,
 )
@@ -166,7 +158,7 @@ def _about_answer(answer: str, asked: str) -> Iterable[Seen]:
     if len(trimmed) <= 10 and (trimmed.lower() in _NOTHING or not trimmed):
         yield Seen("empty_answer", answer, 0, len(answer))
         return
-    if match := _REFUSAL.search(answer, 0, _REFUSES_WITHIN):
+    if match := _APOLOGY.match(answer) or _AS_AN_AI.search(answer, 0, _REFUSES_WITHIN):
         yield Seen("refusal", answer, *match.span())
     if match := _IDENTITY.search(answer):
         yield Seen("identity", answer, *match.span())
