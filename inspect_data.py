@@ -94,7 +94,6 @@ def main() -> None:
         report = make_report(arguments, sources, tokenizer, examined, reader, files)
         if arguments.report is not None:
             files["--report"].write(as_page(report, "、".join(Path(word).name for word in arguments.data)))
-        stack.close()
     print(as_text(report, color=sys.stdout.isatty()))
 
 

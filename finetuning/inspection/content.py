@@ -65,7 +65,7 @@ _READ_AS_GBK = re.compile(r"[锛銆鐨鏄涓浣鍦鏈鎴浠鍙]")
 _RUN = re.compile(r"[^\x00-\x7f]{4,}")
 
 _APOLOGY = re.compile(
-    r".{0,8}?(?:抱歉|对不起|不好意思|遗憾)[^\n。！]{0,40}?"
+    r".{0,4}?(?:抱歉|对不起|不好意思|遗憾)[^\n。！]{0,40}?"
     r"(?:无法|不能|没有?办法|不便(?:回答|透露|提供|评论)|不支持|不可以|做不到|没有能力)"
     r"|(?:I'm|I am) sorry,? (?:but )?I (?:can(?:['’]t|not)|am unable)|I can(?:['’]t|not) (?:assist|help|fulfill)",
     re.IGNORECASE,
@@ -89,6 +89,9 @@ _LETTERS = re.compile(r"[^\W\d_]")
 _KANA_OR_HANGUL = re.compile(r"[\u3041-\u30ff\uac00-\ud7af]")
 _FEWEST_LETTERS = 40  # 外文的回答至少有这么多字母：人名、术语、单词不算
 _CHINESE_SHARE = 0.1
+# 代码、算式、表格里才多的符号；占到这么多，就不是外文的话
+_SYMBOLS = re.compile(r"[_(){}\[\]<>=+*/\\|&#@;~^%$]")
+_SYMBOL_SHARE = 0.05
 
 # 一个也没有的，不必一样一样地找。
 _SUSPICIOUS = re.compile(
@@ -163,7 +166,8 @@ def _about_answer(answer: str, asked: str) -> Iterable[Seen]:
     if match := _IDENTITY.search(answer):
         yield Seen("identity", answer, *match.span())
     if _is_foreign(answer) and has_chinese(asked) and not _ABOUT_LANGUAGE.search(asked):
-        wants_code = _ABOUT_CODE.search(asked) or "```" in answer
+        symbols = len(_SYMBOLS.findall(answer))
+        wants_code = _ABOUT_CODE.search(asked) or symbols > _SYMBOL_SHARE * len(answer)
         if not wants_code and not _is_foreign(asked[-200:]):
             yield Seen("not_chinese", answer, 0, len(answer))
 

@@ -10,6 +10,7 @@ import numpy as np
 from finetuning.inspection.overlap import Conflicts, Duplicates, Leaks
 from finetuning.inspection.personal import PERSONAL_KINDS
 from finetuning.inspection.survey import Example, Survey, answer_at, excerpt
+from finetuning.reading import Row
 
 Level = Literal["先改", "看一看", "知道就好"]
 _MOST_EXAMPLES = 5
@@ -164,10 +165,16 @@ def _places(
         place = row.place
         if others is not None:
             other = int(others[number])
-            place += f" 与 {names[other] if names else survey.rows[other].place}"
+            place += f" 与 {names[other] if names else _near_place(survey, other, row)}"
         question = next(message["content"] for message in row.conversation if message["role"] == "user")
         examples.append(Example(place, excerpt(question)))
     return examples
+
+
+def _near_place(survey: Survey, other: int, row: Row) -> str:
+    """另一段在哪里；同一个文件的，文件名不再说一遍。"""
+    place = survey.rows[other]
+    return f"第 {place.line} 行" if place.source == row.source else place.place
 
 
 def _add_leaks(add, survey: Survey, leaks: Leaks) -> None:  # type: ignore[no-untyped-def]
@@ -231,7 +238,10 @@ def _add_lengths(add, survey: Survey) -> None:  # type: ignore[no-untyped-def]
     lengths = survey.lengths
     examples = _places(survey, np.array(lengths.longer_than(lengths.max_length), dtype=np.int64))
     level: Level = "看一看" if lengths.num_cut > _MANY_CUT * len(lengths.all) else "知道就好"
-    advice = f"把 --max_length 加大到 {suggested_length(survey)}（99% 放得下），或把长的拆开"
+    wanted = suggested_length(survey)
+    advice = f"把 --max_length 加大到 {wanted}（99% 放得下），或把长的拆开"
+    if wanted <= lengths.max_length:
+        advice = "99% 已经放得下；其余的拆开，或就让它截断"
     dropped = f"；其中 {lengths.num_dropped:,} 段截断后没有要学的，会略去" if lengths.num_dropped else ""
     title = f"超过 max_length={lengths.max_length}，末尾会截掉（要学的 token 丢了 {lengths.lost_share:.1%}{dropped}）"
     add("cut", level, title, lengths.num_cut, advice, examples)

@@ -62,7 +62,8 @@ class Commonness:
         """添一批，一项是一段对话的。"""
         self.rows += len(shingles)
         if shingles:
-            np.add.at(self._counts, np.concatenate(shingles) & (_BUCKETS - 1), 1)
+            buckets = (np.concatenate(shingles) & (_BUCKETS - 1)).astype(np.intp)
+            np.add.at(self._counts, buckets, np.uint32(1))  # 类型都对得上，numpy 才走快的那条路
 
     def is_rare(self, shingles: np.ndarray) -> np.ndarray:
         """不是大家都有的。"""
