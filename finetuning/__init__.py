@@ -32,8 +32,8 @@
 - ``compare/``：比较各种方法（``compare_methods.py``）。``plan/``：要多少内存（``plan_memory.py``）。
 - ``errors.py``、``terminal.py``、``quiet.py``：用户能改正的错误，一句话的提示，让各个库安静。
 
-导入只朝一个方向，没有环：脚本 → ``compare``、``plan``、``inspection`` → ``report``、``training`` → ``shortcuts`` → ``data`` →
-``model``、``output`` → ``arguments`` → ``errors``、``terminal``。
+导入只朝一个方向，没有环：脚本 → ``compare``、``plan``、``inspection`` → ``report``、``training`` → ``shortcuts`` →
+``data`` → ``model``、``output`` → ``arguments`` → ``errors``、``terminal``。
 """
 
 import logging

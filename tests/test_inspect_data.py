@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_models import toy_model
 from toy_tokenizers import byte_level, chatml, chatml_with_bos
 
 from data_solution import SFTDataset
 from finetuning.chat_format import chat_format
+from finetuning.chatml import control_tokens
 from finetuning.errors import UserError
 from finetuning.formats import to_conversation
 from finetuning.inspection.cleaning import native
@@ -20,6 +22,7 @@ from finetuning.inspection.findings import find, suggested_length, verdict
 from finetuning.inspection.lengths import Tokens
 from finetuning.inspection.personal import find_personal, is_bank_card, is_id_card, masked
 from finetuning.inspection.publishing import check_outputs, published
+from finetuning.model import load_model, load_tokenizer
 from finetuning.reading import Row
 from finetuning.sources import parse_sources
 from finetuning.template_dataset import TemplateDataset
@@ -142,7 +145,7 @@ def look_at(path, test=None, tokenizer=None, max_length=512, columns=None):
 
 def found_lines(examined) -> dict[str, list[int]]:
     """每一种找到的行。"""
-    survey, (duplicates, conflicts, leaks), _, _ = examined
+    survey, (duplicates, conflicts, leaks) = examined.survey, examined.overlaps
     line = lambda numbers: [survey.rows[int(n)].line for n in numbers]  # noqa: E731
     found = {kind: line(survey.flagged(kind)) for kind in survey.tallies}
     others = {"duplicate": duplicates.exact, "near_duplicate": duplicates.near}
@@ -162,7 +165,7 @@ def test_every_planted_row_and_no_other_is_found(data):
 
 def test_findings_say_how_many_and_where(data):
     directory, lines, total = data
-    survey, overlaps, bad, _ = look_at(directory / "train.jsonl", directory / "test.jsonl")
+    survey, overlaps, bad, *_ = look_at(directory / "train.jsonl", directory / "test.jsonl")
     findings = {finding.slug: finding for finding in find(survey, overlaps, bad)}
     for kind, expected in lines.items():
         assert findings[kind].count == len(expected), kind
@@ -177,7 +180,7 @@ def test_findings_say_how_many_and_where(data):
 
 def test_our_own_data_raises_no_false_alarm():
     """自带的数据是用模板写的：近似的只有真的只差一点的，别的一件也没有。"""
-    survey, overlaps, bad, _ = look_at_own(ROOT / "data/dev.jsonl")
+    survey, overlaps, bad, *_ = look_at_own(ROOT / "data/dev.jsonl")
     slugs = {finding.slug: finding.count for finding in find(survey, overlaps, bad)}
     assert slugs.keys() <= {"near_duplicate", "few"}
     assert slugs.get("near_duplicate", 0) <= 4
@@ -276,6 +279,24 @@ def test_suggested_length_holds_99_percent(tmp_path):
     assert suggested_length(survey, 100) == 100
 
 
+@pytest.mark.parametrize("template", ["chatml", "model"])
+def test_the_tokenizer_alone_is_read_as_for_training(template, tmp_path):
+    """只有分词器、没有权重的目录也读得了；编码出来的，与读整个模型时相同。"""
+    model = toy_model()
+    tokenizer = template_tokenizer()
+    for place in ("alone", "whole"):
+        tokenizer.save_pretrained(tmp_path / place)
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(tmp_path / "whole")
+    conversation = to_conversation(RICH[0])
+    alone = load_tokenizer(str(tmp_path / "alone"), template)
+    whole = load_model(str(tmp_path / "whole"), template=template).tokenizer
+    assert chat_format(alone).prompt(conversation) == chat_format(whole).prompt(conversation)
+    assert control_tokens(alone)[1].pattern == control_tokens(whole)[1].pattern
+    with pytest.raises(UserError, match="没有分词器"):
+        load_tokenizer(str(tmp_path))
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # 清理：读出来还是同样的对话
 
@@ -349,6 +370,9 @@ def test_a_number_across_the_cut_is_masked_whole():
         ("写诗", "\\u4f60\\u597d", ["mojibake"]),
         ("温度", "25°C±1，5µm，½杯，©2020", []),
         ("你好", "Ça va? 你好！", []),
+        ("写一个求和的算法", "def add(a, b):\n    total = a + b  # sum of the two numbers\n    return total", []),
+        ("写诗", "很抱歉，我无法写诗。", ["refusal"]),
+        ("写诗", "大家好，很抱歉地通知您，明天的活动不能如期举行。", []),
     ],
 )
 def test_contents(asked, said, kinds):

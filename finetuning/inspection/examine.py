@@ -37,6 +37,7 @@ class Examined(NamedTuple):
     survey: Survey
     overlaps: Overlaps
     bad: BadRows
+    bad_tests: int  # 检验数据里读不成的行
     tokens: Tokens
 
 
@@ -111,11 +112,12 @@ def examine(
     """
     form = chat_format(tokenizer)
     tokens = Tokens(tokenizer, form, dataset_class)
-    questions = None
+    questions, bad_tests = None, 0
     if test_file is not None:
         with tempfile.TemporaryDirectory() as apart, stage(f"{READING} {test_file}", announced=False):
-            rows = Reader(form, columns, Path(apart)).read([test_file])
-            questions = TestQuestions(with_progress(rows, "读检验数据"))
+            test_reader = Reader(form, columns, Path(apart))
+            questions = TestQuestions(with_progress(test_reader.read([test_file]), "读检验数据"))
+            bad_tests = test_reader.grouped().total
             if not len(questions):
                 raise UserError(f"{test_file} 里没有可用的对话；请检查它，或去掉 --test_file。")
     reader = Reader(form, columns, bad_rows_dir)
@@ -130,7 +132,7 @@ def examine(
         duplicates = find_duplicates(survey, lambda numbers: with_progress(numbers, "找重复的"))
         conflicts = find_conflicts(survey)
         leaks = questions.leaks(survey, lambda numbers: with_progress(numbers, "与检验数据比")) if questions else None
-    return Examined(survey, Overlaps(duplicates, conflicts, leaks), bad, tokens), reader
+    return Examined(survey, Overlaps(duplicates, conflicts, leaks), bad, bad_tests, tokens), reader
 
 
 def with_progress(items: Iterable[Item], doing: str) -> Iterable[Item]:

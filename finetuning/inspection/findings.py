@@ -228,10 +228,9 @@ def _add_conflicts(add, survey: Survey, conflicts: Conflicts) -> None:  # type: 
     advice = "看看哪个对，只留对的；都对的（如打招呼），可以不管"
     level: Level = "先改" if conflicts.num_rows > 0.01 * len(survey) else "看一看"
     add("contradiction", level, title, conflicts.num_rows, advice, examples)
-    add(
-        *("several_answers", "知道就好", "同一个问题有几种回答，长的或很多种"),
-        *(conflicts.num_open, "开放的问题（写作、闲聊）本来如此；只该有一个答案的，只留一个"),
-    )
+    title = f"同一个问题有几种回答，长的或很多种（{conflicts.num_open:,} 个问题）"
+    advice = "开放的问题（写作、闲聊）本来如此；只该有一个答案的，只留一个"
+    add("several_answers", "知道就好", title, conflicts.num_open_rows, advice)
 
 
 def _add_lengths(add, survey: Survey) -> None:  # type: ignore[no-untyped-def]

@@ -44,8 +44,9 @@ class Conflicts(NamedTuple):
     """一个问题有几种回答的。"""
 
     short: list[Conflict]  # 短的，互相矛盾
+    num_rows: int  # 在几段对话里
     num_open: int  # 其余的问题有几个
-    num_rows: int  # 矛盾的回答一共有几个
+    num_open_rows: int  # 在几段对话里
 
 
 def first_equal(keys: np.ndarray) -> np.ndarray:
@@ -126,7 +127,7 @@ def find_conflicts(survey: Survey) -> Conflicts:
     short = np.frombuffer(survey.answer_short, np.int8)
     order = np.lexsort((answers, prompts))
     if not len(order):
-        return Conflicts([], 0, 0)
+        return Conflicts([], 0, 0, 0)
     prompts, answers = prompts[order], answers[order]
     starts = np.flatnonzero(np.r_[True, prompts[1:] != prompts[:-1]])
     ends = np.r_[starts[1:], len(order)]
@@ -134,18 +135,24 @@ def find_conflicts(survey: Survey) -> Conflicts:
     distinct = np.add.reduceat(differs.astype(np.int64), starts)
     all_short = np.minimum.reduceat(short[order], starts)
     found: list[Conflict] = []
-    num_open = num_rows = 0
+    contradicting: list[np.ndarray] = []
+    several: list[np.ndarray] = []
     for group in np.flatnonzero(distinct > 1):
         members = order[starts[group] : ends[group]]
         firsts = members[differs[starts[group] : ends[group]]]
         places = sorted((survey.answer_rows[int(n)], survey.answer_places[int(n)]) for n in firsts)
         if all_short[group] and len(places) <= _MOST_ANSWERS and _contradict(survey, places):
             found.append(Conflict(places))
-            num_rows += len(members)
+            contradicting.append(members)
         else:
-            num_open += 1
+            several.append(members)
     found.sort(key=lambda conflict: conflict.answers)
-    return Conflicts(found, num_open, num_rows)
+    rows = np.frombuffer(survey.answer_rows, np.int32)
+
+    def num_rows(groups: list[np.ndarray]) -> int:
+        return len(np.unique(rows[np.concatenate(groups)])) if groups else 0
+
+    return Conflicts(found, num_rows(contradicting), len(several), num_rows(several))
 
 
 def _contradict(survey: Survey, places: Sequence[tuple[int, int]]) -> bool:

@@ -9,11 +9,13 @@ from finetuning.errors import UserError
 from finetuning.inspection.cleaning import Reasons, write_bad_rows, write_clean
 from finetuning.inspection.examine import Examined, Reader, with_progress
 from finetuning.inspection.findings import Finding, find, suggested_length, verdict
+from finetuning.inspection.personal import masked
 from finetuning.inspection.report import Report
 from finetuning.inspection.samples import most_repeated, samples
 from finetuning.interrupt import command_line
 from finetuning.model_checks import positions_of
 from finetuning.sources import Source
+from finetuning.terminal import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +65,7 @@ def make_report(
         findings=findings,
         repeated=most_repeated(survey),
         samples=samples(survey, examined.tokens, tokenizer),
-        notes=_notes(arguments, sources),
+        notes=_notes(arguments, sources, examined),
         verdict=verdict(findings, kept),
         command=_command(arguments, examined, kept),
         written=written,
@@ -84,7 +86,8 @@ def _facts(examined: Examined, sources: Sequence[Source]) -> list[tuple[str, str
     def counted(counts: Mapping[str, int], unit: str) -> str:
         ordered = sorted(counts.items(), key=lambda item: -item[1])
         more = f"，等 {len(ordered)} 种" if len(ordered) > _SHOWN else ""
-        return "、".join(f"{name} {count:,} {unit}" for name, count in ordered[:_SHOWN]) + more
+        shown = (f"{printable(masked(name))} {count:,} {unit}" for name, count in ordered[:_SHOWN])
+        return "、".join(shown) + more
 
     facts = [
         ("对话", f"{len(survey):,} 段" + (f"，另有 {examined.bad.total:,} 行读不成" if examined.bad.total else ""))
@@ -121,7 +124,7 @@ def _length_facts(examined: Examined) -> list[tuple[str, str]]:
     ]
 
 
-def _notes(arguments: argparse.Namespace, sources: Sequence[Source]) -> list[str]:
+def _notes(arguments: argparse.Namespace, sources: Sequence[Source], examined: Examined) -> list[str]:
     notes = []
     if arguments.model_name_or_path is None:
         notes.append(
@@ -130,6 +133,10 @@ def _notes(arguments: argparse.Namespace, sources: Sequence[Source]) -> list[str
         )
     if any(source.share != 1 for source in sources):
         notes.append("份额（:0.5 等）只在训练时用，这里看的是每个来源的全部。")
+    if examined.bad_tests:
+        notes.append(
+            f"检验数据 {arguments.test_file} 里有 {examined.bad_tests:,} 行读不成对话，没有看；请单独看一看它。"
+        )
     return notes
 
 
