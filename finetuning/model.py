@@ -26,6 +26,7 @@ from finetuning.model_checks import (
     check_tokenizer,
     check_weights,
     explained,
+    is_local_directory,
     matrices_are_bf16,
     read_config,
 )
@@ -100,6 +101,7 @@ def load_tokenizer(name_or_path: str, template: Template | None = None) -> PreTr
         UserError: 没有分词器，用不了，或连不上 hub。
     """
     with stage(f"读入分词器 {name_or_path}"), explained(name_or_path):
+        is_local_directory(Path(name_or_path))
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
     check_has_tokenizer(name_or_path, tokenizer)
     if _uses_own_template(name_or_path, tokenizer, template):

@@ -25,11 +25,22 @@ from finetuning.terminal import say
 ADAPTER_CONFIG = "adapter_config.json"
 
 
+def is_local_directory(path: Path) -> bool:
+    """是本地目录；不是的，留给 hub 去找。
+
+    Raises:
+        UserError: 写的是本地的路径，却没有这个目录。
+    """
+    if path.is_dir():
+        return True
+    if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
+        raise UserError(f"找不到模型目录 {path}；请检查路径。")
+    return False
+
+
 def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]) -> None:
     """本地目录里要有配置和 safetensors 格式的权重；不是目录的，留给 hub 去找。"""
-    if not path.is_dir():
-        if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
-            raise UserError(f"找不到模型目录 {path}；请检查路径。")
+    if not is_local_directory(path):
         return
     if not (path / config_name).is_file():
         if (path / ADAPTER_CONFIG).is_file():
