@@ -1,6 +1,7 @@
 """看数据：埋进去的毛病一个不漏，好的一个不冤枉；个人信息从不露出来；干净的数据读出来还是同样的对话。"""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -191,6 +192,49 @@ def look_at_own(path):
 
     with TemporaryDirectory() as bad_rows:
         return examine(parse_sources([str(path)]), None, chatml(), SFTDataset, {}, 512, Path(bad_rows))[0]
+
+
+def passage(rng: random.Random, size: int) -> str:
+    return "".join(chr(rng.randint(0x4E00, 0x6E00)) for _ in range(size))
+
+
+def test_small_changes_are_found_wherever_they_are(tmp_path):
+    """两三百字的对话，改三处、隔得很远也找得到。"""
+    rng = random.Random(0)
+    rows, copies = [], []
+    for _ in range(150):
+        asked, said = passage(rng, rng.randint(60, 120)), passage(rng, rng.randint(100, 200))
+        rows.append({"instruction": asked, "output": said})
+        changed = list(said)
+        for place in rng.sample(range(len(changed)), 3):
+            changed[place] = rng.choice(["", "的", changed[place] + "了"])
+        copies.append({"instruction": asked + "？", "output": "".join(changed)})
+    rng.shuffle(copies)
+    write(tmp_path / "a.jsonl", rows + copies)
+    assert found_lines(look_at(tmp_path / "a.jsonl"))["near_duplicate"] == list(range(151, 301))
+
+
+def test_what_only_looks_alike_is_no_duplicate(tmp_path):
+    """模板、同一篇短文的几个问题、客服的套话、换了身份的同一句话：各有各的用处。"""
+    rng = random.Random(0)
+    names = [passage(rng, 2) for _ in range(400)]
+    rows = []
+    for number in range(300):
+        one, two = rng.sample(names, 2)
+        asked = f"{one}有{number + 3}个苹果，送给{two}一半，又买来{number * 7 + 5}个，现在{one}一共有多少个苹果？"
+        rows.append({"instruction": asked, "output": f"{one}现在一共有{number * 8}个苹果。"})
+    text = passage(rng, 400)
+    for about in ("作者是什么时候写下这篇短文的？", "文章里的老人为什么要离开家乡？", "第二段主要讲了什么事情？"):
+        rows.append({"instruction": f"{text}\n{about}", "output": passage(rng, 60)})
+    canned = "亲，您的问题已经收到，专员会在二十四小时之内与您联系，请保持电话畅通，感谢您的耐心等待，祝您生活愉快！"
+    for _ in range(80):
+        rows.append({"instruction": passage(rng, rng.randint(8, 30)), "output": canned})
+    for who in ("医生", "律师", "厨师"):
+        said = [{"role": "system", "content": f"你是一名{who}。"}, {"role": "user", "content": text[:60]}]
+        rows.append({"messages": [*said, {"role": "assistant", "content": text[100:160]}]})
+    write(tmp_path / "a.jsonl", rows)
+    found = found_lines(look_at(tmp_path / "a.jsonl"))
+    assert found["duplicate"] == found["near_duplicate"] == found["contradiction"] == []
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -150,13 +150,14 @@ class Lengths:
         return list(dict.fromkeys(picked))
 
     def histogram(self) -> list[tuple[int, int, int]]:
-        """（从, 到, 个数）：每格一样宽，宽度是 1、2、5 乘以十的几次方；最后一格到最长的为止。"""
+        """（从, 到, 个数）：每格一样宽，宽度是 10、20、50、100……；最后一格到最长的为止。"""
         lengths = self.all
         top = max(self.quantile(0.995), 1)
-        raw = top / 12
-        scale = 10 ** int(np.floor(np.log10(max(raw, 1))))
+        raw = max(top / 12, 10)
+        scale = 10 ** int(np.floor(np.log10(raw)))
         width = int(next(step * scale for step in (1, 2, 5, 10) if step * scale >= raw))
-        edges = [*range(0, top + 1, width), max(int(lengths.max()) + 1, top + 1)]
+        first = int(lengths.min()) // width * width
+        edges = [*range(first, top + 1, width), max(int(lengths.max()) + 1, top + 1)]
         counts = np.histogram(lengths, bins=edges)[0]
         return [(low, high - 1, int(count)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 
