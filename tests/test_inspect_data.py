@@ -23,6 +23,8 @@ from finetuning.inspection.findings import find, suggested_length, verdict
 from finetuning.inspection.lengths import Tokens
 from finetuning.inspection.personal import find_personal, is_bank_card, is_id_card, masked
 from finetuning.inspection.publishing import check_outputs, published
+from finetuning.inspection.report import Report, as_text
+from finetuning.inspection.samples import Piece, Sample
 from finetuning.model import load_model, load_tokenizer
 from finetuning.reading import Row
 from finetuning.sources import parse_sources
@@ -476,6 +478,15 @@ def test_one_source_of_bad_rows_only_does_not_stop_the_others(tmp_path):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 整个命令
+
+
+def test_the_terminal_is_coloured_line_by_line():
+    """颜色不跨行；去掉颜色，文字还在。没有颜色的，要学的用括号标出。"""
+    sample = Sample("a 第 1 行", [Piece("问\n", False), Piece("答一\n答二", True)], 5, 2, 0)
+    report = Report([], [(0, 9, 1)], [], [], [], [sample], [], "好", "命令", [])
+    colored = as_text(report, color=True)
+    assert "\033[32m答一\033[0m\n    \033[32m答二\033[0m" in colored
+    assert "【答一\n    答二】" in as_text(report, color=False)
 
 
 def run(*words, cwd=ROOT):
