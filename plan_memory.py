@@ -1,7 +1,7 @@
 """装得下吗：训练之前，先算每种方法要用多少内存。
 
     uv run python plan_memory.py base_model                               自带的基座
-    uv run python plan_memory.py Qwen/Qwen3-0.6B-Base --batch_size 4      hub 上的模型，只下载它的配置
+    uv run python plan_memory.py Qwen/Qwen3-0.6B-Base --batch_size 4      hub 上的模型，只下载配置和分词器
 
 只读模型的配置，不读权重，也不用显卡。按最坏的情况算：一步里每段对话都有 max_length 那么长。
 
@@ -24,6 +24,8 @@
 
 import argparse
 import json
+import sys
+import time
 import unicodedata
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -31,6 +33,7 @@ from typing import TYPE_CHECKING
 from finetuning.arguments import Parser
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
 from finetuning.errors import UserError, run_main
+from finetuning.terminal import stage
 
 if TYPE_CHECKING:
     from finetuning.plan.memory import MemoryPlan, Method
@@ -82,7 +85,8 @@ def main() -> None:
     arguments = parse_arguments()
 
     # 放在解析参数之后：导入这些库要好几秒。
-    from finetuning.plan.memory import CARDS_GB, load_config, plan
+    from finetuning.adapter import with_experts
+    from finetuning.plan.memory import CARDS_GB, load_config, missing_markers, plan
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
@@ -90,11 +94,13 @@ def main() -> None:
     for name in ("padding_free", "bf16"):
         options[name] = options[name] == "true"
     config = load_config(arguments.model)
+    options["new_tokens"] = missing_markers(arguments.model)
 
     def try_plan(method: "Method") -> "MemoryPlan | UserError":
         """只问一种方法时，算不出就停下；问几种时，算不出的那一行说原因，其余的照算。"""
         try:
-            return plan(config, method, **options)
+            with stage(f"算 {method}"):
+                return plan(config, method, progress=Percent(method), **options)
         except UserError as error:
             if len(arguments.method) == 1:
                 raise
@@ -115,6 +121,7 @@ def main() -> None:
     columns = len(COLUMNS) if arguments.device == "cuda" else len(COLUMNS) - 1
     print(aligned(COLUMNS[:columns]))
     assumed: dict[str, list[str]] = {}  # 假设 → 哪些方法
+    with_lora: dict[int, list[str]] = {}  # LoRA 加在多少个专家上 → 哪些方法
     for method in arguments.method:  # 大模型要算好几秒，算完一种就打印一种
         result = try_plan(method)
         if isinstance(result, UserError):
@@ -122,6 +129,8 @@ def main() -> None:
             continue
         print(aligned(cells(method, result)[:columns]), flush=True)
         assumed.setdefault(assumption(result.shortcuts), []).append(method)
+        if result.lora_experts:
+            with_lora.setdefault(result.lora_experts, []).append(method)
     print(
         "\n各列是内存用得最多的那一刻的组成，加起来就是峰值。反向传播一边放掉激活，一边生出梯度：\n"
         "峰值在反向传播刚开始时，梯度还没有几个；在它结束时，激活所剩无几。只有权重一项时，是刚以 fp32 读入的那一刻。\n"
@@ -129,9 +138,28 @@ def main() -> None:
     )
     for sentence, methods in assumed.items():
         print(f"假设（{'、'.join(methods)}）：{sentence}")
+    if options["new_tokens"] and arguments.method != ["full"]:
+        print(f"分词器没有对话标记：适配器另外训练新添的 {options['new_tokens']} 个标记在嵌入里的行，已经算在内。")
+    for experts, methods in with_lora.items():
+        print(f"专家（{'、'.join(methods)}）：{with_experts(experts)}。")
     if arguments.device == "cuda":
         listed = "、".join(map(str, CARDS_GB))
         print(f"显卡：从多大的起装得下（只看 {listed} GB 的）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
+
+
+class Percent:
+    """大模型一种方法要算几十秒：过一会儿就往标准错误里说一句算到了哪里。"""
+
+    _EVERY_SECONDS = 10.0
+
+    def __init__(self, method: str):
+        self.method, self.said = method, time.monotonic()
+
+    def __call__(self, share: float) -> None:
+        """做完了 ``share``，0 到 1。"""
+        if time.monotonic() - self.said >= self._EVERY_SECONDS:
+            self.said = time.monotonic()
+            print(f"正在算 {self.method}：{share:.0%}", file=sys.stderr, flush=True)
 
 
 def assumption(shortcuts: "Shortcuts") -> str:

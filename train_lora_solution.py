@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from data_solution import SFTDataset
 from finetuning.arguments import ByOption, option, parse_arguments
-from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING, Rare
+from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING, PREFIX_WITHOUT_MARKERS, Rare
 from finetuning.errors import MERGING, UserError, run_main
 from finetuning.terminal import stage
 
@@ -112,10 +112,7 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
 
     if arguments.method == "prefix":
         if new_token_rows:
-            raise UserError(
-                "这个基座的分词器没有对话标记，新添的标记要训练嵌入，而前缀微调不训练嵌入，模型就永远不会停下；"
-                "请用 --method lora，或换一个有 <|im_start|> 和 <|im_end|> 的基座。"
-            )
+            raise UserError(f"{PREFIX_WITHOUT_MARKERS}。")
         return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=arguments.num_virtual_tokens)
     if arguments.init_lora_weights == "pissa" and new_token_rows:
         raise UserError(

@@ -9,7 +9,7 @@
 （``MALLOC_MMAP_THRESHOLD_``）。这个设置和清零峰值的办法只有 Linux 才有，所以只在 Linux 上测。
 
 一批拼成一行、一个线程，和一批分成两个微批次、两个线程，都测；不能首尾相接的模型也测：forward 没有 logits_to_keep 的
-、有线性注意力层的（Qwen3-Next）、前缀微调。
+、有线性注意力层的（Qwen3-Next）、前缀微调；还有词表很大、另外训练新添的标记的（Gemma 3）。
 """
 
 import gc
@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from transformers import PretrainedConfig, Qwen3Config, Qwen3NextConfig
+from transformers import Gemma3TextConfig, PretrainedConfig, Qwen3Config, Qwen3NextConfig
 
 from benchmarks.models import EMBEDDED, PlainConfig, load_tokenizer
 from finetuning.plan.memory import Method, load_config, plan
@@ -52,6 +52,7 @@ class Case(NamedTuple):
     length: int
     methods: tuple[Method, ...] = ("full", "lora")
     threads: int = 1
+    new_tokens: int = 0
 
 
 def cases() -> dict[str, Case]:
@@ -62,6 +63,10 @@ def cases() -> dict[str, Case]:
         num_key_value_heads=2, head_dim=64, linear_num_value_heads=6, linear_num_key_heads=6, linear_key_head_dim=64,
         linear_value_head_dim=64, num_experts=0, mlp_only_layers=[0, 1, 2, 3], dtype="bfloat16",
     )  # fmt: skip
+    gemma = Gemma3TextConfig(
+        vocab_size=262_144, hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=256, sliding_window=512, dtype="bfloat16",
+    )  # fmt: skip
     return {
         "自带的基座（2M）": Case(base, 16, 256),
         "自带的基座，两个微批次": Case(base, 16, 256, threads=2),
@@ -71,6 +76,7 @@ def cases() -> dict[str, Case]:
         "100M": Case(_qwen3(768, 10, 2048, 32_000), 4, 128),
         "25M，没有 logits_to_keep": Case(_qwen3(512, 6, 1280, 16_000, PlainConfig), 8, 128),
         "Qwen3-Next，线性注意力": Case(hybrid, 8, 128),
+        "Gemma 3 270M 的形状，新添两个标记": Case(gemma, 2, 64, ("lora",), new_tokens=2),
     }
 
 
@@ -81,7 +87,7 @@ def predicted(case: Case, method: Method, bf16: bool) -> int:
     torch.set_num_threads(case.threads)
     return plan(
         case.config, method, batch_size=case.batch_size, max_length=case.length, supervised_share=0.5, bf16=bf16,
-        device="cpu",
+        new_tokens=case.new_tokens, device="cpu",
     ).total  # fmt: skip
 
 
@@ -121,6 +127,7 @@ def train_steps(case: Case, method: Method, bf16: bool) -> None:
     from peft import LoraConfig, PrefixTuningConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
+    from finetuning.adapter import embedding_rows, new_adapter
     from finetuning.arguments import parse_arguments
     from finetuning.data import Splits
     from finetuning.training import build_trainer
@@ -128,7 +135,9 @@ def train_steps(case: Case, method: Method, bf16: bool) -> None:
     # 与从 bf16 的检查点读入的一样
     model = AutoModelForCausalLM.from_config(case.config, dtype=torch.bfloat16).float()
     if method == "lora":
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+        rows = embedding_rows(model, list(range(case.new_tokens)))
+        config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=rows)
+        model = new_adapter(model, config)
     elif method == "prefix":
         model = get_peft_model(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=16))
     context = case.length // 2

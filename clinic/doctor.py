@@ -267,6 +267,7 @@ def answers_not_learnt(s: Symptoms) -> Finding | None:
     )
 
 
+_ANSWERS_RIGHT = 0.5  # 估计：答得对一半的，学的就是该学的
 _LABELS_OFF = 1.3  # 病历：随机的基座 1.0，移了两次的标签 1.9，-100 写成 0 的 1.9（训练前的损失除以 ln 词表）
 
 
@@ -274,11 +275,13 @@ def labels_shifted(s: Symptoms) -> Finding | None:
     """标签与模型要猜的对不上。"""
     if s.before is None or not s.vocabulary or s.before < _LABELS_OFF * math.log(s.vocabulary):
         return None
+    if (s.exact_after or 0) >= _ANSWERS_RIGHT:  # 标签错了位，一个也答不对
+        return None
     return Finding(
         "labels_shifted",
         "标签与模型要猜的对不上",
         f"训练前的损失是 {s.before:.2f}，比乱猜（ln {s.vocabulary:,} = {math.log(s.vocabulary):.2f}）还差得多",
-        "标签自己先移了一位，模型又移一位；或标签里有不该学的 token",
+        "标签自己先移了一位，模型又移一位；或标签里有不该学的 token；或数据里多是基座没有见过的文字",
         "transformers 的 labels 不用自己错位；对照着看一段的 input_ids 和 labels",
         "高",
     )

@@ -22,7 +22,8 @@
 
 - ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；用不用，学到的都一样。
 - ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器；``model_checks.py``：读不了的，为什么；
-  ``bf16_base.py``：冻结的基座以 bf16 读入。
+  ``reserved_tokens.py``：没有对话标记的词表，拿哪两个 token 来当；``token_rows.py``：
+  嵌入只训练那两行；``bf16_base.py``：冻结的基座以 bf16 读入。
   ``targets.py``：给哪些层加 LoRA。
   ``merging.py``：合并适配器；``variants.py``：PiSSA 和 LoRA+。``stopping.py``：提前停下。
   ``device.py``、``threads.py``：机器有什么，核怎样用。

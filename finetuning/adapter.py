@@ -23,7 +23,8 @@ from finetuning.model import LoadedModel, Template, embeddings_in_fp32, load_mod
 from finetuning.model_checks import ADAPTER_CONFIG, check_directory, explained
 from finetuning.output.claim import finish_publishing
 from finetuning.output.fingerprint import model_digest, read_record
-from finetuning.targets import ALL_LINEAR, resolve
+from finetuning.targets import ALL_LINEAR, lora_layers, resolve
+from finetuning.token_rows import train_few_rows
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -69,7 +70,8 @@ def load_base_of(adapter: str, template: Template | None = None, **options: Any)
     Raises:
         UserError: 适配器的目录不完整；基座读不到，或者已经不是训练时的那一个。
     """
-    base_name = read_adapter_config(adapter).base_model_name_or_path
+    config = read_adapter_config(adapter)
+    base_name = config.base_model_name_or_path
     with explained(adapter):
         if base_name is None:
             raise UserError(
@@ -85,10 +87,25 @@ def load_base_of(adapter: str, template: Template | None = None, **options: Any)
         own = _template_of(adapter)
         if template not in (None, own):
             raise UserError(f"适配器 {adapter} 是用 --chat_template {own} 训练的，接着训练时不能换；请去掉它。")
+        # 训练时一起存下的；别的程序存的适配器不一定有
+        tokenizer_is_here = Path(adapter, "tokenizer_config.json").is_file()
+        markers_of = adapter if tokenizer_is_here else None
         try:
-            return load_model(base_name, template=own, **options)
+            base = load_model(base_name, template=own, markers_of=markers_of, **options)
         except UserError as error:
             raise UserError(f"适配器 {adapter} 的基座不能用：{error}") from error
+        if max(_trained_rows(config), default=0) >= cast(Any, base.model.get_input_embeddings()).weight.shape[0]:
+            raise UserError(
+                f"适配器 {adapter} 训练了新添的 token 的嵌入，它的目录里却没有说明是哪些 token 的分词器；"
+                "请把训练时一起存下的 tokenizer.json、tokenizer_config.json 也放进去。"
+            )
+        return base
+
+
+def _trained_rows(config: PeftConfig) -> set[int]:
+    """适配器另外训练了嵌入的哪几行。"""
+    rows = getattr(config, "trainable_token_indices", None) or []
+    return {row for part in (rows.values() if isinstance(rows, dict) else [rows]) for row in part}
 
 
 def _template_of(adapter: str) -> Template:
@@ -126,6 +143,7 @@ def add_adapter(base: PreTrainedModel, name_or_path: str, trainable: bool = Fals
         # 前缀不在任何一层里，PEFT 总把它报作 unexpected。
         if (missing or unexpected) and not model.active_peft_config.is_prompt_learning:
             raise UserError(_other_base(name_or_path, base_name))
+        train_few_rows(model)
         if trainable:
             refuse_tied(model)
         return model
@@ -166,6 +184,7 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
     if isinstance(config, LoraConfig):
         wanted = config.target_modules or ALL_LINEAR
         config.target_modules = resolve(model, [wanted] if isinstance(wanted, str) else sorted(wanted))
+    attention = " ".join(sorted({name.rsplit(".", 1)[-1] for name in lora_layers(model) if "attn" in name}))
     try:
         with shown_as_fp32(model):
             adapted = cast(PeftModel, get_peft_model(model, config))
@@ -175,10 +194,17 @@ def new_adapter(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
             raise UserError(
                 "这个基座要训练新添的对话标记的嵌入，不能再给嵌入和输出层加 LoRA；请从 --target_modules 里去掉它们。"
             ) from error
+        if "ParamWrapper" in reason:
+            raise UserError(
+                "这是混合专家的模型，要给每个专家的矩阵也加适配器，而 PEFT 在那里只会普通的 LoRA，"
+                f"不支持 DoRA 和 lora_dropout（{reason.rstrip('.')}）；请用 --method lora、不加 --lora_dropout，"
+                f"或用 --target_modules 只写出专家以外的层{f'（如 {attention}）' if attention else ''}。"
+            ) from error
         raise UserError(
             f"PEFT 不能给这个模型加这样的适配器（{reason.rstrip('.')}）；请去掉它说的参数（如 --lora_dropout），"
             "用 --target_modules 写出几个线性层，或换一种 --method。"
         ) from error
+    train_few_rows(adapted)
     refuse_tied(adapted)
     if config.is_prompt_learning and adapted.device.type != "meta":
         _try_prefix(adapted)
@@ -214,7 +240,7 @@ def refuse_tied(model: PeftModel) -> None:
     """
     base = base_of(cast(PreTrainedModel, model))
     inputs, outputs = base.get_input_embeddings(), base.get_output_embeddings()
-    if outputs is None or inputs.weight is not outputs.weight:
+    if outputs is None or innermost(inputs).weight is not innermost(outputs).weight:
         return
     for name, layer in base.named_modules():
         if layer in (inputs, outputs) and isinstance(layer, LoraLayer):
@@ -222,6 +248,13 @@ def refuse_tied(model: PeftModel) -> None:
                 f"不能给 {name.rsplit('.', 1)[-1]} 加 LoRA：这个模型的输入与输出共用一个嵌入矩阵，"
                 "LoRA 只改一处，合并时却两处都变，得到的是另一个模型；请从 --target_modules 里去掉它。"
             )
+
+
+def innermost(layer: Any) -> Any:
+    """PEFT 一层层包着的，最里面原来的那一层。问外面的要 weight，有的会把整个矩阵抄一份。"""
+    while (inner := getattr(layer, "token_adapter", None) or getattr(layer, "base_layer", None)) is not None:
+        layer = inner
+    return layer
 
 
 def trains_token_rows(model: PreTrainedModel) -> bool:
@@ -243,6 +276,21 @@ def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
                 parameter.numel() for key, parameter in own if parameter.requires_grad and "base_layer" not in key
             )
     return {name: (count, parameters[name]) for name, count in layers.items()}
+
+
+def adapted_experts(model: PreTrainedModel) -> int:
+    """LoRA 也加在了混合专家的矩阵上的，每层有多少个专家；没有是 0。"""
+    return max(
+        (getattr(layer, "num_experts", 0) for layer in model.modules() if isinstance(layer, LoraLayer)), default=0
+    )
+
+
+def with_experts(experts: int) -> str:
+    """LoRA 加在每个专家上要多花什么，一句话。"""
+    return (
+        f"每层 {experts} 个专家也各有一份 A、B：PEFT 每一步都把它们的改动展开成与专家的矩阵一样大的一份，费内存；"
+        "只想给注意力加，请用 --target_modules 写出它的层"
+    )
 
 
 def _other_base(name_or_path: str, base_name: str) -> str:

@@ -31,6 +31,7 @@ from finetuning.model_checks import (
     read_config,
 )
 from finetuning.output.fingerprint import RECORD_FILE
+from finetuning.reserved_tokens import find_reserved, renamed
 from finetuning.template import ModelTemplate
 from finetuning.terminal import say, stage
 
@@ -50,7 +51,11 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(
-    name_or_path: str, keep_bf16: bool = False, template: Template | None = None, **options: Any
+    name_or_path: str,
+    keep_bf16: bool = False,
+    template: Template | None = None,
+    markers_of: str | None = None,
+    **options: Any,
 ) -> LoadedModel:
     """读入一个模型（目录，或 hub 上的名字），备好对话的格式。
 
@@ -60,6 +65,7 @@ def load_model(
         keep_bf16: 检查点是 bf16 的，线性层就照样读成 bf16；它们不训练，见 :mod:`finetuning.bf16_base`。
         template: 对话的格式：``"chatml"``；``"model"`` 是模型自己的对话模板；``"auto"`` 是它有自己的就用自己的；
             None 是 ChatML，这个项目训练出来的则是训练时的那一种。
+        markers_of: 适配器的目录：模型自己没有对话标记的，照适配器带着的分词器，拿同样的 token 来当。
         options: 原样交给 ``from_pretrained`` 的其他选项，如 QLoRA 的 ``quantization_config``。
 
     Raises:
@@ -68,7 +74,7 @@ def load_model(
     avoid_cudnn_attention()
     with stage(f"{LOADING} {name_or_path}"), explained(name_or_path):
         config = read_config(name_or_path)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
         with linears_in_bf16(config) if keep_bf16 and matrices_are_bf16(name_or_path) else nullcontext():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 name_or_path,
@@ -88,14 +94,14 @@ def load_model(
     if _uses_own_template(name_or_path, tokenizer, template):
         _keep_own_template(model, tokenizer)
     else:
-        new_token_ids = _add_chatml_tokens(model, tokenizer)
+        tokenizer, new_token_ids = _add_chatml_tokens(model, tokenizer, markers_of)
         _set_chat_defaults(model, tokenizer)
     _mend_generation_config(name_or_path, model)
     return LoadedModel(model, tokenizer, new_token_ids)
 
 
 def load_tokenizer(name_or_path: str, template: Template | None = None) -> PreTrainedTokenizerBase:
-    """只读分词器，不读权重；备好对话的格式，与 :func:`load_model` 的分词器编码出同样的 token。
+    """只读分词器，不读权重；备好对话的格式，编码出来的与 :func:`load_model` 的一样长（新添的标记，编号可能不同）。
 
     Raises:
         UserError: 没有分词器，用不了，或连不上 hub。
@@ -107,7 +113,7 @@ def load_tokenizer(name_or_path: str, template: Template | None = None) -> PreTr
     if _uses_own_template(name_or_path, tokenizer, template):
         ModelTemplate(tokenizer)
     else:
-        _add_to_tokenizer(tokenizer)
+        _add_markers(tokenizer)
         _set_tokenizer_defaults(tokenizer)
     return tokenizer
 
@@ -209,30 +215,59 @@ def _keep_gradients_on_cpu(model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _add_chatml_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """分词器缺少 ChatML 的标记时添上；返回新添的 id。
+def _add_chatml_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, markers_of: str | None
+) -> tuple[PreTrainedTokenizerBase, list[int]]:
+    """分词器缺少 ChatML 的标记时添上；返回分词器（可能是新的一个）和新添的 id。
 
-    嵌入矩阵常常比词表大（凑成整数倍），有空行就用空行，没有才加行。新的行取所有行的平均值，这样开始时它既不突出也不冷僻。
+    嵌入矩阵常常比词表大（凑成整数倍），有空行就用空行；没有，就给词表里留着没用的 token 改名
+    （:mod:`finetuning.reserved_tokens`）；都没有，才给嵌入加行。训练过的适配器用的是哪几个，仍用哪几个。
     """
-    num_words = len(tokenizer.get_vocab())
-    new_token_ids = _add_to_tokenizer(tokenizer)
-    if new_token_ids:
-        embeddings_in_fp32(model)
-        embeddings: Any = model.get_input_embeddings()
-        if len(tokenizer) > embeddings.weight.shape[0]:
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():
-            # 输入与输出的嵌入共用一个矩阵（tied）时，第二次写的是同样的值。
-            for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
-                embeddings.weight[new_token_ids] = embeddings.weight[:num_words].mean(dim=0)
-    return new_token_ids
+    missing = [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]
+    if missing and markers_of is not None:
+        tokenizer = _with_markers_of(markers_of, tokenizer)
+    elif missing and len(tokenizer) + len(missing) > _rows(model):
+        reserved = find_reserved(tokenizer, model, len(missing))
+        if len(reserved) == len(missing):
+            tokenizer = renamed(tokenizer, dict(zip(reserved, missing, strict=True))) or tokenizer
+    _add_markers(tokenizer)
+    new_token_ids = [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in missing]
+    _start_rows(model, tokenizer, new_token_ids)
+    return tokenizer, new_token_ids
 
 
-def _add_to_tokenizer(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """ChatML 的标记在分词器里是特殊 token；返回原来没有的那些的 id。"""
-    vocabulary = tokenizer.get_vocab()
+def _with_markers_of(adapter: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """适配器带着的分词器，它有对话标记的话；停在哪里仍照基座的 ``tokenizer``。"""
+    own = AutoTokenizer.from_pretrained(adapter, trust_remote_code=False)
+    if not set(CHATML_TOKENS) <= own.get_vocab().keys():
+        return tokenizer
+    own.eos_token, own.name_or_path = tokenizer.eos_token, tokenizer.name_or_path
+    return own
+
+
+def _start_rows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> None:
+    """新的 token 在嵌入里的行：没有的加上；从其余 token 的平均值开始，这样它既不突出也不冷僻。"""
+    if not token_ids:
+        return
+    embeddings_in_fp32(model)
+    if max(token_ids) >= _rows(model):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        # 输入与输出的嵌入共用一个矩阵（tied）时，第二次写的是同样的值。
+        for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
+            weight = cast(Any, embeddings).weight
+            weight[token_ids] = 0
+            others = min(len(tokenizer), len(weight)) - len(token_ids)
+            weight[token_ids] = weight[: len(tokenizer)].sum(dim=0) / others
+
+
+def _rows(model: PreTrainedModel) -> int:
+    return cast(Any, model.get_input_embeddings()).weight.shape[0]
+
+
+def _add_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """ChatML 的标记在分词器里是特殊 token，没有就添上。"""
     tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
-    return [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in CHATML_TOKENS if token not in vocabulary]
 
 
 def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clinic.doctor import Finding, diagnose
 from clinic.symptoms import Symptoms, answer_symptoms, finite_log, from_json
-from finetuning.adapter import adapted_layers, trains_token_rows
+from finetuning.adapter import adapted_experts, adapted_layers, trains_token_rows, with_experts
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.chat_format import ChatFormat, chat_format, fits
@@ -101,6 +101,8 @@ class Report:
         if layers := adapted_layers(cast(PreTrainedModel, self.trainer.model)):
             counted = "、".join(f"{name} {count} 层 {number:,} 个" for name, (count, number) in layers.items())
             say(f"        LoRA 加在 {counted}")
+        if experts := adapted_experts(cast(PreTrainedModel, self.trainer.model)):
+            say(f"        {with_experts(experts)}")
         if trains_token_rows(cast(PreTrainedModel, self.trainer.model)):
             say(
                 "        还训练了嵌入的几行（新添的对话标记）：vLLM 等只认普通 LoRA 的程序读不了这样的适配器，"

@@ -70,6 +70,7 @@ class ModelTemplate:
 
     Attributes:
         end_ids: 说完了的标记。
+        controls: 划分轮次的 token 的文字，长的在前；内容里的同样文字变不成它们。
 
     Raises:
         UserError: 分词器没有对话模板，或模板连一问一答也写不出来，或写出的提示词不是对话的开头。
@@ -98,8 +99,8 @@ class ModelTemplate:
 
     def _set_controls(self, tokens: Iterable[str]) -> None:
         """划分轮次的 token：长的在前，匹配时先试。"""
-        self._controls = sorted({token for token in tokens if len(token) > 1}, key=lambda token: (-len(token), token))
-        self._control = re.compile("|".join(map(re.escape, self._controls)) or r"(?!)")
+        self.controls = sorted({token for token in tokens if len(token) > 1}, key=lambda token: (-len(token), token))
+        self._control = re.compile("|".join(map(re.escape, self.controls)) or r"(?!)")
         self._closing = re.compile(rf"(\s*({self._control.pattern}))+\s*$")
 
     def _always_appended(self, answered: Conversation) -> str:
@@ -149,6 +150,10 @@ class ModelTemplate:
     def reference(self, conversation: Conversation) -> str:
         """最后一个回答，写成模型会写出的文字。"""
         return cast(str, self._tokenizer.decode(self.answer(conversation)))
+
+    def is_control(self, token_id: int) -> bool:
+        """是不是划分轮次的 token。"""
+        return str(self._tokenizer.convert_ids_to_tokens(token_id)) in self.controls
 
     def examples(self, conversation: Conversation) -> list[Example]:
         """一段对话 → 一个样本；前面的回答在整段里变了样的，是几个。"""
@@ -270,7 +275,7 @@ class ModelTemplate:
         if isinstance(value, str):
             if found := _PLACEHOLDER.search(value):
                 raise BadRowError(f"内容里有私用区的字符 U+{ord(found.group()):X}，不是正常的文字；请去掉它")
-            return self._control.sub(lambda found: chr(_FIRST + self._controls.index(found.group())), value)
+            return self._control.sub(lambda found: chr(_FIRST + self.controls.index(found.group())), value)
         if isinstance(value, dict):
             return {self._hide(key): self._hide(each) for key, each in value.items()}
         if isinstance(value, list | tuple):
@@ -392,7 +397,7 @@ class ModelTemplate:
             pieces = [""]
             for character in part:
                 if _PLACEHOLDER.match(character):
-                    control = self._controls[ord(character) - _FIRST]
+                    control = self.controls[ord(character) - _FIRST]
                     pieces[-1] += control[: len(control) // 2]
                     pieces.append(control[len(control) // 2 :])
                 else:

@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from torch.utils.data import DataLoader
 from transformers import (
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
@@ -152,6 +153,13 @@ class CheckedTrainer(MicroBatchTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
         """见 :class:`transformers.Trainer`；接着训练时读入权重。"""
+        if Path(resume_from_checkpoint, "tokenizer_config.json").is_file():
+            then = AutoTokenizer.from_pretrained(resume_from_checkpoint, trust_remote_code=False)
+            if then.get_vocab() != cast(PreTrainedTokenizerBase, self.processing_class).get_vocab():
+                raise UserError(
+                    f"{resume_from_checkpoint} 的词表与这一次的不同（多半是旧版程序训练的，对话标记用的是别的 token），"
+                    "不能接着训练；请用当时的程序接着做，或用 --output_dir 换一个目录重新开始。"
+                )
         if self._reads_whole_model:
             self._read_weights(resume_from_checkpoint)
         else:
@@ -443,6 +451,8 @@ def save(trainer: CheckedTrainer, dtype: torch.dtype | None = None) -> None:
     with stage("存权重"), uninterrupted("存权重"), _rounded(trainer, dtype):
         trainer.save_model(str(output.unfinished))
         if trainer.is_world_process_zero():
+            # 适配器的目录里，PEFT 不放它；没有它，别处就照基座的来停
+            base_of(cast(PreTrainedModel, trainer.model)).generation_config.save_pretrained(output.unfinished)
             output.keep_trained(trainer.state)
 
 

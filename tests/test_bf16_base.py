@@ -20,12 +20,12 @@ from toy_models import toy_model, toy_tokenizer
 from transformers import AutoModelForCausalLM
 
 from finetuning import device, evaluate, model_checks
-from finetuning.adapter import add_adapter, new_adapter
+from finetuning.adapter import add_adapter, embedding_rows, new_adapter
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.bf16_base import bf16_linears, can_stay_bf16
 from finetuning.merging import merge
 from finetuning.model import load_model
-from finetuning.plan.memory import plan
+from finetuning.plan.memory import load_config, plan
 from finetuning.training import CheckedTrainer
 
 BF16 = torch.bfloat16
@@ -302,3 +302,17 @@ def test_the_plan_counts_the_bytes_that_are_there(workplace, base):
     expected = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     config = AutoModelForCausalLM.from_pretrained(workplace / base).config
     assert plan(config, "lora", batch_size=1, max_length=16).weights == expected
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_the_plan_counts_the_bytes_of_new_tokens_too(tmp_path, family):
+    """有新的行的嵌入和输出层是 fp32 的。"""
+    toy_model(family, vocab_size=400).to(BF16).save_pretrained(tmp_path)
+    toy_tokenizer(chatml=False).save_pretrained(tmp_path)
+    base, _, new = load_model(str(tmp_path), keep_bf16=True)
+    assert base.config.vocab_size == 400
+    rows = embedding_rows(base, new)
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8, trainable_token_indices=rows)
+    model = new_adapter(base, config)
+    expected = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    assert plan(load_config(str(tmp_path)), "lora", batch_size=1, max_length=16, new_tokens=2).weights == expected

@@ -10,6 +10,7 @@ from child_processes import without_notices
 from peft import LoraConfig, get_peft_model
 from toy_models import save_toy
 
+import chat as chat_script
 from chat import answer, main
 from data_solution import SFTDataset
 from finetuning.collator import PackedCollator
@@ -167,3 +168,68 @@ def test_a_reader_that_leaves_is_no_error(workplace):
     said = process.stderr.read()
     assert "Error" not in said, said
     process.wait()
+
+
+def talk_with(monkeypatch, capsys, replies: list[str], stopped: tuple[str, ...] = ()) -> tuple[list[str], str]:
+    """在等着输入的地方依次给出 ``replies``；``stopped`` 里的，回答到一半按 Ctrl-C。
+
+    返回每次问的时候有哪些话，和打印的。
+    """
+    seen: list[str] = []
+    words = iter(replies)
+
+    def say(model, tokenizer, config, history, message, raw):
+        seen.append("|".join([*(each["content"] for each in history), message]))
+        if message in stopped:
+            raise KeyboardInterrupt
+        return [*history, {"role": "user", "content": message}, {"role": "assistant", "content": f"答{message}"}]
+
+    monkeypatch.setattr(chat_script, "answer", say)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(words))
+    chat_script.talk(None, None, None, [], False)
+    return seen, capsys.readouterr().out
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(monkeypatch, capsys):
+    seen, said = talk_with(monkeypatch, capsys, ["一", "二", "三", "/exit"], stopped=("二",))
+    assert seen == ["一", "一|答一|二", "一|答一|三"], "停下的一问不留在后面的上文里"
+    assert "停下了" in said
+
+
+@pytest.mark.parametrize("word", ["/exit", "/quit", "exit", "quit", "退出"])
+def test_words_that_end_the_chat(monkeypatch, capsys, word):
+    assert talk_with(monkeypatch, capsys, ["你好", word, "不该问到"])[0] == ["你好"]
+
+
+def test_commands(monkeypatch, capsys):
+    seen, said = talk_with(monkeypatch, capsys, ["你好", "/help", "/rest", "/reset", "1/2是多少", "/exit"])
+    assert seen == ["你好", "1/2是多少"]
+    assert "没有 /rest 这个命令" in said
+    assert said.count("/exit 结束") == 3  # 开头，/help，写错的命令
+
+
+def test_an_instruct_model_is_asked_in_its_own_format(tmp_path, monkeypatch, capsys):
+    """没有在这里训练过、带着自己的对话模板的模型：提示词与 apply_chat_template 相同，停在它自己的结束标记。"""
+    from transformers import AutoTokenizer, PreTrainedModel
+
+    base = save_toy(tmp_path / "instruct")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + ': ' + m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
+    )
+    tokenizer.save_pretrained(base)
+    asked = {}
+
+    def generate(self, **options):
+        asked.update(options)
+        return options["input_ids"]
+
+    monkeypatch.setattr(PreTrainedModel, "generate", generate, raising=False)
+    monkeypatch.setattr("transformers.generation.utils.GenerationMixin.generate", generate)
+    monkeypatch.setattr(sys, "argv", ["chat.py", str(base), "--system", "设定", "--message", "你好"])
+    main()
+    messages = [{"role": "system", "content": "设定"}, {"role": "user", "content": "你好"}]
+    expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert asked["input_ids"][0].tolist() == expected
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") in asked["generation_config"].eos_token_id

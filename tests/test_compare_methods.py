@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -213,9 +212,9 @@ def test_a_failed_retraining_does_not_lend_its_command_to_the_old_result(workpla
 
 def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
     def lora(seed):
-        command = [sys.executable, ROOT / "train_lora_solution.py", "--model_name_or_path", "base", "--max_steps", "2"]
-        command += ["--train_file", "train.jsonl", "--test_file", "test.jsonl", "--output_dir", str(tmp_path / "one")]
-        subprocess.run([*command, "--seed", seed], cwd=workplace, capture_output=True, check=True)
+        flags = ["--model_name_or_path", "base", "--max_steps", "2", "--output_dir", str(tmp_path / "one")]
+        flags += ["--train_file", "train.jsonl", "--test_file", "test.jsonl", "--seed", seed]
+        assert finish_script("train_lora_solution", flags, workplace).returncode == 0
 
     flags = ["--methods", "lora", "--seeds", "1", "--model_name_or_path", str(tmp_path / "one")]
     flags += ["--output_dir", str(tmp_path / "cmp"), "--", "--train_file", "train.jsonl", "--test_file", "test.jsonl"]
@@ -228,9 +227,9 @@ def test_an_adapter_that_changed_is_continued_again(workplace, tmp_path):
 
 def test_a_training_result_is_not_a_comparison(workplace, tmp_path):
     out = tmp_path / "sft"
-    command = [sys.executable, ROOT / "train_sft_solution.py", "--model_name_or_path", "base", "--max_steps", "2"]
-    command += ["--train_file", "train.jsonl", "--test_file", "test.jsonl", "--output_dir", str(out)]
-    subprocess.run(command, cwd=workplace, capture_output=True, check=True)
+    flags = ["--model_name_or_path", "base", "--max_steps", "2", "--output_dir", str(out)]
+    flags += ["--train_file", "train.jsonl", "--test_file", "test.jsonl"]
+    assert finish_script("train_sft_solution", flags, workplace).returncode == 0
     names = sorted(path.name for path in out.iterdir())
     result = compare(workplace, *FLAGS[:7], "--output_dir", str(out))
     assert result.returncode == 1

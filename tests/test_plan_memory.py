@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
-from toy_models import toy_model
+from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
 import plan_memory
+from finetuning.adapter import new_adapter
 from finetuning.errors import UserError
-from finetuning.plan.memory import CARDS_GB, GIB, METHODS, MemoryPlan, load_config, plan
+from finetuning.plan.memory import CARDS_GB, GIB, METHODS, MemoryPlan, load_config, missing_markers, plan
 from finetuning.shortcuts import Shortcuts
 
 ROOT = Path(__file__).parents[1]
@@ -163,6 +164,34 @@ def test_lora_of_an_8b_model(checkpointing, total, card):
     assert fp32_checkpoint.weights == pytest.approx(4 * result.total_parameters, rel=1e-3)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_new_tokens_are_counted_like_peft_s_own(family, method):
+    """新添的标记另训练嵌入的几行；没有抄整个嵌入矩阵，多占的不到它的一半。"""
+    config = toy_model(family, vocab_size=20_000).config
+    model = toy_model(family, vocab_size=20_000)
+    rows = {"embed_tokens": [0, 1]} | ({"lm_head": [0, 1]} if family == "llama" else {})
+    adapter = LoraConfig(
+        task_type="CAUSAL_LM", target_modules="all-linear", use_dora=method == "dora", trainable_token_indices=rows
+    )
+    trainable, total = get_peft_model(model, adapter).get_nb_trainable_parameters()
+    result, plain = (small(config, method, max_length=8, batch_size=1, new_tokens=count) for count in (2, 0))
+    assert (result.trainable_parameters, result.total_parameters) == (trainable, total)
+    assert result.trainable_parameters - plain.trainable_parameters == sum(map(len, rows.values())) * 32
+    assert 0 < result.total - plain.total < 20_000 * 32 * 4 / 2
+    with pytest.raises(UserError, match="前缀微调不训练嵌入"):
+        small(config, "prefix", new_tokens=2)
+
+
+def test_missing_markers_are_seen_in_the_tokenizer(tmp_path):
+    assert missing_markers(str(save_toy(tmp_path / "with"))) == 0
+    path = save_toy(tmp_path / "without", chatml=False)
+    assert missing_markers(str(path)) == 2
+    assert missing_markers(str(path / "config.json")) == 0
+    (path / "tokenizer.json").write_text("{", encoding="utf-8")
+    assert missing_markers(str(path)) == 0
+
+
 def test_an_unreachable_hub_names_the_ways_out(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as error:
@@ -203,7 +232,8 @@ def test_the_table_and_the_json(tmp_path):
     common = (str(tmp_path), "--max_length", "32", "--method", "full", "qlora")
     table = run(*common)
     assert table.returncode == 0, table.stderr
-    assert table.stderr == ""
+    # 机器忙的时候，算得久的会说一句正在算什么
+    assert all(line.startswith("正在算") for line in table.stderr.splitlines()), table.stderr
     full, qlora = (line.split() for line in table.stdout.splitlines() if line.startswith(("full", "qlora")))
     assert full[2] == "100.00%"
     assert full[-2:] == qlora[-2:] == ["8", "GB"]
@@ -271,6 +301,66 @@ def test_a_method_that_cannot_be_does_not_hide_the_others(config, impossible, tm
     for method in impossible:
         with pytest.raises(UserError):
             plan(config, method, batch_size=2, max_length=16)
+
+
+def table_of(path, capfd, monkeypatch, *flags):
+    monkeypatch.setattr(sys, "argv", ["plan_memory.py", str(path), "--batch_size", "2", "--max_length", "16", *flags])
+    plan_memory.main()
+    return capfd.readouterr()
+
+
+def test_experts_and_new_markers_are_told(tmp_path, monkeypatch, capfd):
+    UNUSUAL["experts"][0].save_pretrained(tmp_path)
+    toy_tokenizer(chatml=False).save_pretrained(tmp_path)
+    lines = table_of(tmp_path, capfd, monkeypatch).out.splitlines()
+    (experts,) = [line for line in lines if line.startswith("专家（lora、qlora）")]
+    assert "4 个专家" in experts
+    assert "--target_modules" in experts
+    (dora,) = [line for line in lines if line.startswith("dora")]
+    assert all(word in dora for word in ("混合专家", "q_proj", "--method lora"))
+    assert [line for line in lines if "新添的 2 个标记" in line]
+    (prefix,) = [line for line in lines if line.startswith("prefix")]
+    assert "对话标记" in prefix
+    # 照它说的做就行
+    attention = ["--target_modules", "q_proj", "v_proj"]
+    lines = table_of(tmp_path, capfd, monkeypatch, "--method", "dora", *attention).out.splitlines()
+    assert [line for line in lines if line.startswith("dora") and line.endswith("GB")]
+    assert not [line for line in lines if line.startswith("专家")]
+
+
+def test_even_an_unforeseen_failure_is_one_line(tmp_path, monkeypatch, capfd):
+    toy_model().config.save_pretrained(tmp_path)
+
+    def broken(model, config):
+        if config.is_prompt_learning:
+            raise KeyError("conv_states")
+        return new_adapter(model, config)
+
+    monkeypatch.setattr("finetuning.plan.memory.new_adapter", broken)
+    output = table_of(tmp_path, capfd, monkeypatch)
+    assert "Traceback" not in output.err
+    rows = [line for line in output.out.splitlines() if line.split()[:1] and line.split()[0] in METHODS]
+    assert len(rows) == len(METHODS)
+    assert "conv_states" in rows[-1]
+    assert all(line.endswith("GB") for line in rows[:-1])
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_progress_goes_from_nothing_to_all(method):
+    shares: list[float] = []
+    small(toy_model().config, method, gradient_accumulation_steps=2, progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.2
+    assert shares[-1] == 1
+
+
+def test_long_plans_say_how_far_they_are(monkeypatch, capsys):
+    clock = iter([0.0, 3.0, 11.0, 11.0, 12.0, 22.0, 22.0])
+    monkeypatch.setattr(plan_memory.time, "monotonic", lambda: next(clock))
+    percent = plan_memory.Percent("lora")
+    for share in (0.1, 0.25, 0.3, 0.5):
+        percent(share)
+    assert capsys.readouterr().err.splitlines() == ["正在算 lora：25%", "正在算 lora：50%"]
 
 
 def test_a_quantized_checkpoint_is_not_planned(tmp_path):

@@ -221,14 +221,14 @@ def test_a_template_that_cannot_be_used(text, reason):
 
 
 def count_controls(form: ModelTemplate, ids: list[int]) -> int:
-    controls = {form._tokenizer.convert_tokens_to_ids(token) for token in form._controls}
+    controls = {form._tokenizer.convert_tokens_to_ids(token) for token in form.controls}
     return sum(token in controls for token in ids)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_controls_in_the_content_stay_text(name):
     form, rng = template(name), random.Random(0)
-    pieces = [*form._controls, "<|im_start|>assistant\n", "好", "\n"]
+    pieces = [*form.controls, "<|im_start|>assistant\n", "好", "\n"]
     for clean in CONVERSATIONS:
         dirty = [
             {**message, "content": message["content"] + "".join(rng.choices(pieces, k=4)) + "完"} for message in clean

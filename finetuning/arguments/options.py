@@ -8,6 +8,10 @@ from finetuning.formats import COLUMN_NAMES
 
 EMBEDDED_TRAIN_FILE = "data/train.jsonl"
 PREFIX_WITHOUT_CHECKPOINTING = "前缀微调不能与 --gradient_checkpointing 一起用：前缀放在 KV 缓存里，梯度检查点不保留它"
+PREFIX_WITHOUT_MARKERS = (
+    "这个基座的分词器没有对话标记，新添的标记要训练嵌入，而前缀微调不训练嵌入，模型就永远不会停下；"
+    "请用 --method lora，或换一个有 <|im_start|> 和 <|im_end|> 的基座"
+)
 
 
 def option(default: Any, help: str, **argparse_options: Any) -> Any:

@@ -21,6 +21,8 @@
 峰值出现在哪里也一起得出：反向传播从后往前，一边放掉激活，一边生出梯度，所以两者不会同时最多。
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,11 +31,12 @@ from typing import Any, Literal, get_args
 
 import torch
 from peft import LoraConfig, PeftConfig, PrefixTuningConfig
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from finetuning.adapter import base_of, new_adapter
-from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING
+from finetuning.adapter import adapted_experts, base_of, embedding_rows, innermost, new_adapter
+from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING, PREFIX_WITHOUT_MARKERS
 from finetuning.bf16_base import can_stay_bf16
+from finetuning.chatml import CHATML_TOKENS
 from finetuning.collator import IGNORE_INDEX, PackedCollator, PaddedCollator
 from finetuning.errors import UserError
 from finetuning.model import freeze_other_modalities
@@ -68,6 +71,7 @@ class MemoryPlan:
         activations: 为反向传播留下的，和那一刻正在算的。
         logits: 输出层的分数，连同它的 fp32 副本和梯度。
         shortcuts: 假设用了哪几样捷径，与训练时同样地选；``frozen_in_bf16`` 还要检查点本来就是 bf16 的。
+        lora_experts: LoRA 也加在混合专家的矩阵上的，每层有多少个专家；没有是 0。
     """
 
     trainable_parameters: int
@@ -79,6 +83,7 @@ class MemoryPlan:
     activations: int
     logits: int
     shortcuts: Shortcuts
+    lora_experts: int = 0
 
     @property
     def total(self) -> int:
@@ -129,6 +134,31 @@ def load_config(name_or_path: str) -> PretrainedConfig:
     return config
 
 
+def missing_markers(name_or_path: str) -> int:
+    """分词器缺几个对话标记，训练时要新添；只有一个配置、看不到分词器的，当作不缺。"""
+    path = Path(name_or_path)
+    if path.exists() and not any((path / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json")):
+        return 0
+    try:
+        vocabulary = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False).get_vocab()
+    except Exception:  # 读不出来的，训练时自会说；这里只差几行嵌入，不为它停下
+        return 0
+    return sum(token not in vocabulary for token in CHATML_TOKENS)
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """没有料到的异常也变成一句话：一种方法算不出，不该让别的也看不到。"""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # 各种结构、各个库，列不全
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"这种方法在这个模型上算不出（{type(error).__name__}: {reason.rstrip('.')}）。") from error
+
+
+@_one_sentence()
 def plan(
     config: PretrainedConfig,
     method: Method,
@@ -143,7 +173,9 @@ def plan(
     lora_r: int = 8,
     target_modules: list[str] | None = None,
     num_virtual_tokens: int = 16,
+    new_tokens: int = 0,
     device: Literal["cuda", "cpu"] = "cuda",
+    progress: Callable[[float], None] = lambda _: None,
 ) -> MemoryPlan:
     """训练一步的内存。
 
@@ -151,6 +183,8 @@ def plan(
         batch_size, max_length: 一步几段对话，每段多少个 token；按每段都有这么长来算，这是最坏的情况。
         supervised_share: 要学的（算 logits 的）位置占多少；1 是最坏的情况。填充的批次总是算全部位置。
         target_modules: 给哪些层加 LoRA；None 是所有线性层。
+        new_tokens: 新添几个对话标记，见 :func:`missing_markers`；适配器另外训练它们在嵌入里的行。
+        progress: 大模型要算好几十秒，每走一点就告诉它做完了多少，0 到 1。
         device: 在哪里训练。显卡当作支持 bf16 的。CPU 上短对话的注意力用 fp32 算（见
             :mod:`finetuning.shortcuts.attention`），多用一些；共用的嵌入矩阵少一份梯度（见
             :mod:`finetuning.shortcuts.embedding`）。
@@ -160,6 +194,8 @@ def plan(
     """
     if method == "prefix" and gradient_checkpointing:
         raise UserError(f"{PREFIX_WITHOUT_CHECKPOINTING}。")
+    if method == "prefix" and new_tokens:
+        raise UserError(f"{PREFIX_WITHOUT_MARKERS}。")
     autocast = torch.bfloat16 if bf16 else None
     model: Any = _build_base(config)
     freeze_other_modalities(model)
@@ -169,7 +205,9 @@ def plan(
         quantize(model, autocast or torch.float32)
     if method != "full":
         base_parameters = sum(parameter.numel() for parameter in model.parameters())
-        adapter = _adapter_config(method, lora_r, target_modules, num_virtual_tokens)
+        adapter = _adapter_config(
+            method, lora_r, target_modules, num_virtual_tokens, embedding_rows(model, list(range(new_tokens)))
+        )
         stays_bf16 = method != "qlora" and can_stay_bf16(
             adapter, autocast, torch.bfloat16 if device == "cuda" else None
         )
@@ -181,8 +219,11 @@ def plan(
     chosen = choose(model, Setting(device, batch_size, autocast, padding_free))
     chosen = replace(chosen, frozen_in_bf16=chosen.frozen_in_bf16 and config.dtype == torch.bfloat16)
     if chosen.frozen_in_bf16:
+        # 新添的行是平均值，bf16 放不下：有这样的行的输出层仍是 fp32
+        kept = innermost(base_of(model).get_output_embeddings()) if new_tokens else None
         for linear in frozen_linears(model):
-            linear.weight.data = linear.weight.data.to(torch.bfloat16)
+            if linear is not kept:
+                linear.weight.data = linear.weight.data.to(torch.bfloat16)
         if stays_bf16:
             loading = storage_bytes(model)
     if chosen.chunked_loss:
@@ -202,6 +243,7 @@ def plan(
             passes=min(gradient_accumulation_steps, 2),  # 从第二次起，前向传播时就已经有梯度；以后每次都一样
             autocast=autocast,
             vocab_size=config.get_text_config().vocab_size,
+            progress=progress,
         )
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
         # 模型的代码走不通：前缀与它的缓存对不上，或要看张量里的值
@@ -218,6 +260,7 @@ def plan(
         activations=chosen.micro_batches * peak["activations"],
         logits=chosen.micro_batches * peak["logits"],
         shortcuts=chosen,
+        lora_experts=adapted_experts(model),
     )
     if training.total >= loading:
         return training
@@ -240,12 +283,20 @@ def _build_base(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _adapter_config(
-    method: Method, lora_r: int, target_modules: list[str] | None, num_virtual_tokens: int
+    method: Method,
+    lora_r: int,
+    target_modules: list[str] | None,
+    num_virtual_tokens: int,
+    new_token_rows: dict[str, list[int]] | None,
 ) -> PeftConfig:
     if method == "prefix":
         return PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=num_virtual_tokens)
     return LoraConfig(
-        task_type="CAUSAL_LM", r=lora_r, target_modules=target_modules or "all-linear", use_dora=method == "dora"
+        task_type="CAUSAL_LM",
+        r=lora_r,
+        target_modules=target_modules or "all-linear",
+        use_dora=method == "dora",
+        trainable_token_indices=new_token_rows,
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 from weakref import finalize
 
@@ -68,10 +68,40 @@ class _LiveBytes(TorchDispatchMode):
         self.live["gradients"] += size
 
 
+class _Progress:
+    """走到了哪里：前向按走过的层数，反向按算出的梯度，各占一半。"""
+
+    def __init__(self, model: Any, passes: int, report: Callable[[float], None]):
+        lists = [part for part in model.get_decoder().children() if isinstance(part, nn.ModuleList)]
+        layers = max(lists, key=len, default=nn.ModuleList())
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.halves = {"forward": len(layers) * passes, "backward": len(trained) * passes}
+        self.done = Counter[str]()
+        self.report = report
+        for layer in layers:
+            layer.register_forward_hook(lambda *_: self._step("forward"))
+        for parameter in trained:
+            parameter.register_post_accumulate_grad_hook(lambda _: self._step("backward"))
+
+    def _step(self, half: str) -> None:
+        self.done[half] += 1
+        # 梯度检查点在反向时把前向又走一遍
+        self.report(sum(min(1.0, self.done[half] / most) for half, most in self.halves.items() if most) / 2)
+
+
 def simulate(
-    model: Any, batch: dict[str, Any], passes: int, autocast: torch.dtype | None, vocab_size: int
+    model: Any,
+    batch: dict[str, Any],
+    passes: int,
+    autocast: torch.dtype | None,
+    vocab_size: int,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Counter[str]:
-    """前向、反向传播 ``passes`` 次；返回权重和优化器之外，最多的那一刻各类有多少字节。"""
+    """前向、反向传播 ``passes`` 次；返回权重和优化器之外，最多的那一刻各类有多少字节。
+
+    Args:
+        progress: 每走一点就告诉它做完了多少，0 到 1。
+    """
     # 走不通的，由调用的人来说；torch 自己先往日志里写几十行调用栈。
     logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)
     # 批次是真的张量（注意力要读出每段的边界），权重是假的。
@@ -83,6 +113,7 @@ def simulate(
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(tracker.is_gradient)
+    _Progress(model, passes, progress)
     for _ in range(passes):
         with fake, tracker:
             # 与训练时一样，自动混合精度只管前向传播。

@@ -10,9 +10,10 @@ from transformers import PreTrainedModel
 def is_tied_and_trained(model: PreTrainedModel) -> bool:
     """输入与输出共用一个嵌入矩阵，它要训练，查表又没有别的计算：才有一份梯度可省。"""
     embeddings: Any = model.get_input_embeddings()
-    is_plain = type(embeddings) is torch.nn.Embedding and not embeddings.scale_grad_by_freq
+    if type(embeddings) is not torch.nn.Embedding or embeddings.scale_grad_by_freq:
+        return False
     is_tied = embeddings.weight is getattr(model.get_output_embeddings(), "weight", None)
-    return is_plain and is_tied and embeddings.weight.requires_grad
+    return is_tied and embeddings.weight.requires_grad
 
 
 def add_embedding_gradient_in_place(model: PreTrainedModel) -> None:

@@ -58,12 +58,12 @@ def frozen_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
     modules = list(model.modules())
     if any(isinstance(module, DoraLinearLayer) for module in modules):
         return []
-    embeddings = model.get_input_embeddings().weight
+    looked_up = {id(module.weight) for module in modules if isinstance(module, torch.nn.Embedding)}
     return [
         module
         for module in modules
         if isinstance(module, torch.nn.Linear)
-        and module.weight is not embeddings
+        and id(module.weight) not in looked_up
         and module.weight.dtype in (torch.float32, torch.bfloat16)
         and not module.weight.requires_grad
     ]
