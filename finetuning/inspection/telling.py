@@ -144,7 +144,7 @@ def _command(arguments: argparse.Namespace, examined: Examined, kept: int | None
     """训练的命令；自带的基座和数据，默认的就是合适的。"""
     data = [str(arguments.clean)] if kept is not None else arguments.data
     embedded = arguments.model_name_or_path in (None, "base_model")
-    ours = all(_EMBEDDED_DATA in Path(word).resolve().parents for word in arguments.data)
+    ours = all(Path(word).resolve().parent == _EMBEDDED_DATA for word in arguments.data)
     words = ["train_lora_solution.py"]
     if embedded and ours and kept is None and len(data) == 1:
         return command_line(words if data == ["data/train.jsonl"] else [*words, "--train_file", *data])
