@@ -29,11 +29,12 @@
   ``device.py``、``threads.py``：机器有什么，核怎样用。
 - ``evaluate.py``、``answers.py``、``report.py``：训练前后的检验，各个问题的回答，说给人听的话。
 - ``output/``：输出目录，旧的结果在新的齐了以后才换掉；检查点；这次训练的记录。``interrupt.py``：Ctrl-C。
+- ``inspection/``：训练之前看一看数据（``inspect_data.py``）。
 - ``compare/``：比较各种方法（``compare_methods.py``）。``plan/``：要多少内存（``plan_memory.py``）。
 - ``errors.py``、``terminal.py``、``quiet.py``：用户能改正的错误，一句话的提示，让各个库安静。
 
-导入只朝一个方向，没有环：脚本 → ``compare``、``plan`` → ``report``、``training`` → ``shortcuts`` → ``data`` →
-``model``、``output`` → ``arguments`` → ``errors``、``terminal``。
+导入只朝一个方向，没有环：脚本 → ``compare``、``plan``、``inspection`` → ``report``、``training`` → ``shortcuts`` →
+``data`` → ``model``、``output`` → ``arguments`` → ``errors``、``terminal``。
 """
 
 import logging

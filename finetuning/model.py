@@ -21,7 +21,15 @@ from finetuning.bf16_base import linears_in_bf16
 from finetuning.chatml import CHATML_TOKENS, chat_template_for, is_chatml_template
 from finetuning.device import avoid_cudnn_attention
 from finetuning.errors import LOADING
-from finetuning.model_checks import check_tokenizer, check_weights, explained, matrices_are_bf16, read_config
+from finetuning.model_checks import (
+    check_has_tokenizer,
+    check_tokenizer,
+    check_weights,
+    explained,
+    is_local_directory,
+    matrices_are_bf16,
+    read_config,
+)
 from finetuning.output.fingerprint import RECORD_FILE
 from finetuning.reserved_tokens import find_reserved, renamed
 from finetuning.template import ModelTemplate
@@ -90,6 +98,24 @@ def load_model(
         _set_chat_defaults(model, tokenizer)
     _mend_generation_config(name_or_path, model)
     return LoadedModel(model, tokenizer, new_token_ids)
+
+
+def load_tokenizer(name_or_path: str, template: Template | None = None) -> PreTrainedTokenizerBase:
+    """只读分词器，不读权重；备好对话的格式，编码出来的与 :func:`load_model` 的一样长（新添的标记，编号可能不同）。
+
+    Raises:
+        UserError: 没有分词器，用不了，或连不上 hub。
+    """
+    with stage(f"读入分词器 {name_or_path}"), explained(name_or_path):
+        is_local_directory(Path(name_or_path))
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    check_has_tokenizer(name_or_path, tokenizer)
+    if _uses_own_template(name_or_path, tokenizer, template):
+        ModelTemplate(tokenizer)
+    else:
+        _add_markers(tokenizer)
+        _set_tokenizer_defaults(tokenizer)
+    return tokenizer
 
 
 def _uses_own_template(name_or_path: str, tokenizer: PreTrainedTokenizerBase, template: Template | None) -> bool:
@@ -204,7 +230,7 @@ def _add_chatml_tokens(
         reserved = find_reserved(tokenizer, model, len(missing))
         if len(reserved) == len(missing):
             tokenizer = renamed(tokenizer, dict(zip(reserved, missing, strict=True))) or tokenizer
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
+    _add_markers(tokenizer)
     new_token_ids = [cast(int, tokenizer.convert_tokens_to_ids(token)) for token in missing]
     _start_rows(model, tokenizer, new_token_ids)
     return tokenizer, new_token_ids
@@ -239,6 +265,11 @@ def _rows(model: PreTrainedModel) -> int:
     return cast(Any, model.get_input_embeddings()).weight.shape[0]
 
 
+def _add_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """ChatML 的标记在分词器里是特殊 token，没有就添上。"""
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS], True)
+
+
 def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """模板、分词器都是模型自己的；生成时停在模板的结束标记：有的基座的 ``generation_config`` 里没有写它。
 
@@ -257,13 +288,17 @@ def _keep_own_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
 
 def _set_chat_defaults(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """存下来以后，transformers.pipeline 之类的工具也用同样的模板、停在 ``<|im_end|>``。"""
-    end = CHATML_TOKENS[1]
-    # 填充用原来的结束标记；若用 <|im_end|> 填充，有的训练代码会把真正的 <|im_end|> 也当成填充而不学它。
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or end
-    stop_ids = [tokenizer.convert_tokens_to_ids(end), tokenizer.eos_token_id]
-    tokenizer.eos_token = end
-    tokenizer.chat_template = chat_template_for(tokenizer)
+    stop_ids = [tokenizer.convert_tokens_to_ids(CHATML_TOKENS[1]), tokenizer.eos_token_id]
+    _set_tokenizer_defaults(tokenizer)
     for config in (model.config.get_text_config(), model.generation_config):
         config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
     model.config.get_text_config().eos_token_id = stop_ids[0]
     model.generation_config.eos_token_id = [token for token in dict.fromkeys(stop_ids) if token is not None]
+
+
+def _set_tokenizer_defaults(tokenizer: PreTrainedTokenizerBase) -> None:
+    end = CHATML_TOKENS[1]
+    # 填充用原来的结束标记；若用 <|im_end|> 填充，有的训练代码会把真正的 <|im_end|> 也当成填充而不学它。
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or end
+    tokenizer.eos_token = end
+    tokenizer.chat_template = chat_template_for(tokenizer)

@@ -25,11 +25,22 @@ from finetuning.terminal import say
 ADAPTER_CONFIG = "adapter_config.json"
 
 
+def is_local_directory(path: Path) -> bool:
+    """是本地目录；不是的，留给 hub 去找。
+
+    Raises:
+        UserError: 写的是本地的路径，却没有这个目录。
+    """
+    if path.is_dir():
+        return True
+    if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
+        raise UserError(f"找不到模型目录 {path}；请检查路径。")
+    return False
+
+
 def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]) -> None:
     """本地目录里要有配置和 safetensors 格式的权重；不是目录的，留给 hub 去找。"""
-    if not path.is_dir():
-        if path.is_absolute() or path.exists() or str(path).startswith((".", "~")):
-            raise UserError(f"找不到模型目录 {path}；请检查路径。")
+    if not is_local_directory(path):
         return
     if not (path / config_name).is_file():
         if (path / ADAPTER_CONFIG).is_file():
@@ -58,10 +69,15 @@ def check_weights(name_or_path: str, loading_info: dict[str, Any]) -> None:
         say(f"{name_or_path} 的权重里有 {len(unused)} 个矩阵，config.json 说的结构用不到（{min(unused)} 等），没有读。")
 
 
-def check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """目录里没有分词器文件时，transformers 给一个空的；别的模型的分词器，它也照收。"""
+def check_has_tokenizer(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """目录里没有分词器文件时，transformers 给一个空的。"""
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{name_or_path} 里没有分词器（tokenizer.json）；请把与模型一起发布的分词器文件也放进去。")
+
+
+def check_tokenizer(name_or_path: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """有分词器，而且是这个模型的：别的模型的分词器，transformers 也照收。"""
+    check_has_tokenizer(name_or_path, tokenizer)
     embeddings: Any = model.get_input_embeddings()
     rows = embeddings.weight.shape[0]
     # 只比原来的词表：有的模型（如 Gemma 3）另添的 token 比嵌入多，但文字里用不到它们。
@@ -118,6 +134,15 @@ def read_config(name_or_path: str) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
     check_supported(name_or_path, config)
     return config
+
+
+def positions_of(name_or_path: str) -> int | None:
+    """模型最多能看多少个 token；没有上限，或读不到配置，是 None。"""
+    try:
+        config = AutoConfig.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError):
+        return None
+    return cast(int | None, getattr(config.get_text_config(), "max_position_embeddings", None))
 
 
 def saved_dtype(name_or_path: str, wanted: str) -> torch.dtype | None:
