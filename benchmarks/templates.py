@@ -119,8 +119,8 @@ def main() -> None:
         name = directory.rstrip("/").removesuffix("/package/models").rsplit("/", 1)[-1]
         try:
             r = compare(directory)
-        except UserError as error:
-            print(f"| {name} | 用不了：{error} |")
+        except (UserError, ValueError, OSError) as error:  # 也有分词器自己读不进来的
+            print(f"| {name} | 用不了：{str(error).splitlines()[0]} |")
             continue
         print(f"| {name} | {r.rows} | {r.equal} | {r.prompts}/{r.asked} | {r.split} | {r.refused} | {r.forged} |")
 

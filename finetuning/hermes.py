@@ -1,6 +1,7 @@
 """工具和思考在 ChatML 里的写法：都变成文字，一段对话就又只有 system、user、assistant 三种消息。
 
-写法是 Qwen2.5、Qwen3 的对话模板的，起自 Hermes（https://github.com/NousResearch/Hermes-Function-Calling）：
+写法是 Qwen2.5、Qwen3 的对话模板的，起自 Hermes（https://github.com/NousResearch/Hermes-Function-Calling）；有两处不同：没有系统提示的
+不添默认的一句（Qwen2.5 添），以前几轮的思考留着（Qwen3 去掉）：
 
 - 工具的定义接在系统提示后面，一行一个，写在 ``<tools></tools>`` 里；
 - 调用是 assistant 说的话：``<tool_call>`` 里一个 JSON 对象，函数的名字和参数；

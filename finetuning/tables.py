@@ -1,4 +1,4 @@
-"""表格（CSV、TSV、Excel）的各行 → 字典；每一格都是文字：``007`` 还是 ``"007"``，空的格子等于没有这个键。"""
+"""表格（CSV、TSV、Excel）的各行 → 字典；每一格都是文字：CSV 的 ``007`` 还是 ``"007"``；空的格子等于没有这个键。"""
 
 import csv
 from collections.abc import Iterator

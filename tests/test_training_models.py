@@ -92,7 +92,8 @@ def test_adapter_with_new_tokens_reloads_exactly_and_is_small(tmp_path, family):
     assert not any(tensor.shape[0] == len(tokenizer) for tensor in saved.values())
 
     reloaded = load_for_chat(str(tmp_path / "adapter"))
-    assert torch.equal(logits(reloaded.model, ids), expected)
+    # PEFT 把整个嵌入抄一份来换行，这里只加上几列的差：只差舍入
+    torch.testing.assert_close(logits(reloaded.model, ids), expected, rtol=1e-5, atol=1e-5)
     assert reloaded.new_token_ids == []
 
     merged = model.merge_and_unload()
