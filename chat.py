@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 EXITS = ("/exit", "/quit", "exit", "quit", "退出")
-COMMANDS = "/reset 忘掉前面的话，/help 看这些命令，/exit 结束；正在回答时按 Ctrl-C 停下这个回答。"
+COMMANDS = "/reset 忘掉前面的话，/help 看这些命令，/exit（/quit、exit、退出）结束；正在回答时按 Ctrl-C 停下这个回答。"
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -5,7 +5,7 @@
     uv run python inspect_data.py my.jsonl shards/ --clean clean.jsonl --report report.html
 
 读数据、编码都与训练时由同样的代码来做，所以数出来的就是训练时的。只读分词器，不读权重，不用显卡；除了下载分词器，不连网。
-个人信息（手机号、身份证号、银行卡号、邮箱）只数，不显示。
+个人信息（手机号、身份证号、银行卡号、邮箱）只数，不显示。思考算作要学的；训练时用 --learn_reasoning false，要学的更少。
 
 参数：
   数据 …                      文件、目录或 hub 数据集，可以有几个，写法与训练时的 --train_file 相同
@@ -48,6 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.data:
         parser.error("请给出要看的数据，例如 my.jsonl")
+    if arguments.clean is not None and arguments.clean.suffix.lower() != ".jsonl":
+        parser.error("--clean 写出的是 JSON Lines，文件名请以 .jsonl 结尾")
     if arguments.keep and arguments.clean is None:
         parser.error("--keep 要与 --clean 一起用")
     if any("\ud800" <= character <= "\udfff" for word in sys.argv for character in word):

@@ -301,7 +301,8 @@ def random_base(s: Symptoms) -> Finding | None:
         "random_base",
         "基座和乱猜一样",
         f"训练前的损失是 {s.before:.2f}，乱猜是 ln {s.vocabulary:,} = {guessing:.2f}",
-        "权重没有读进来（名字对不上时，transformers 会随机初始化），或分词器与模型不是一套",
+        "权重没有读进来（名字对不上时，transformers 会随机初始化），或分词器与模型不是一套，"
+        "或数据里多是基座没有见过的文字",
         "看读模型时的警告；不训练，先让它续写一句话",
         "高",
         "标签错位，读进来的其实是好的：续写一句通顺的话，就是标签的错",

@@ -87,4 +87,6 @@ def check_turns(conversation: Conversation) -> None:
                 raise BadRowError(f"第 {number} 条消息：assistant 只有思考，没有回答")
         last = role
     if conversation[-1]["role"] != "assistant":
-        raise BadRowError(f"最后一条消息应该是 assistant 的回答，实际是 {conversation[-1]['role']}")
+        raise BadRowError(
+            f"最后一条消息应该是 assistant 的回答，实际是 {conversation[-1]['role']}；多出来的，去掉就可以"
+        )

@@ -94,6 +94,7 @@ class Splits(NamedTuple):
         too_long: 检验、验证里，长得一个回答也放不下、因而略去的，各在哪里。
         sources: 训练数据的各个来源，各用了多少。
         counts: 训练数据有几段，有没有重复。
+        skipped: 跳过了几行坏行的文件 → 几行。
     """
 
     train: TokenizedDataset
@@ -106,6 +107,7 @@ class Splits(NamedTuple):
     too_long: Mapping[str, list[str]] = MappingProxyType({})
     sources: Sequence[Source] = ()
     counts: RowCounts = RowCounts()
+    skipped: Mapping[str, int] = MappingProxyType({})
 
 
 def load_splits(
@@ -142,15 +144,19 @@ def load_splits(
     def prepare(conversation: Conversation) -> Conversation:
         return form.prepare(conversation if arguments.learn_reasoning else with_thoughts_unlearnt(conversation))
 
+    skipped: dict[str, int] = {}
+
     def read(split: str, source: str) -> Iterator[Row]:
         bad_rows_path = bad_rows_dir / f"bad_rows_{split}.jsonl"
-        return iterate_rows(
+        yield from iterate_rows(
             source,
             on_bad_rows=arguments.on_bad_rows,
             bad_rows_path=bad_rows_path,
             columns=arguments.columns_by_name,
             prepare=prepare,
         )
+        if arguments.on_bad_rows == "skip" and bad_rows_path.exists() and (bad := _count_lines(bad_rows_path)):
+            skipped[bad_rows_path.name] = bad
 
     def to_dataset(rows: Iterable[Row]) -> TokenizedDataset:
         conversations = (row.conversation for row in rows)
@@ -188,7 +194,13 @@ def load_splits(
             too_long=too_long,
             sources=sources,
             counts=counts,
+            skipped=skipped,
         )
+
+
+def _count_lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def answers_are_checkable(answers: Iterable[str]) -> bool:

@@ -263,9 +263,9 @@ def _unknown(row: dict[str, Any]) -> str:
 def _chosen_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
     """只留 ``--columns`` 说的几列，换成这里的名字。"""
     for name, column in columns.items():
-        if column not in row and name in ("question", "answer", "messages"):
-            keys = "、".join(_quote(key) for key in list(row)[:8]) or "（没有）"
-            raise BadRowError(f"没有 --columns 里说的 {_quote(column)} 这一列；这一行的键是 {keys}")
+        if row.get(column) is None and name in ("question", "answer", "messages"):
+            keys = "、".join(_quote(key) for key in list(row)[:8] if row[key] is not None) or "（没有）"
+            raise BadRowError(f"没有 --columns 里说的 {_quote(column)}（没有这一列，或这一格是空的）；这一行有 {keys}")
     return {COLUMN_NAMES[name]: row.get(column) for name, column in columns.items()}
 
 

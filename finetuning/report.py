@@ -134,6 +134,8 @@ class Report:
             for each in data.sources:
                 taken = "" if each.share == 1 else f"，取 {each.share:g} 份"
                 say(f"        {each.name} 有 {each.read:,} 段{taken}，用 {each.used:,} 段（{each.used / total:.1%}）")
+        for name, count in data.skipped.items():
+            say(f"        跳过 {count:,} 行坏行，原因在输出目录的 {name}")
         for line in data.counts.told():
             say(f"        {line}")
         if (split := getattr(data.train, "num_split", 0)) > 0:

@@ -205,7 +205,7 @@ def test_commands(monkeypatch, capsys):
     seen, said = talk_with(monkeypatch, capsys, ["你好", "/help", "/rest", "/reset", "1/2是多少", "/exit"])
     assert seen == ["你好", "1/2是多少"]
     assert "没有 /rest 这个命令" in said
-    assert said.count("/exit 结束") == 3  # 开头，/help，写错的命令
+    assert said.count("退出）结束") == 3  # 开头，/help，写错的命令
 
 
 def test_an_instruct_model_is_asked_in_its_own_format(tmp_path, monkeypatch, capsys):

@@ -277,8 +277,11 @@ BAD_ROWS = {
         native(QUESTION, assistant(" \n\t\u3000"), QUESTION, ANSWER),
         "第 2 条消息：assistant 的回答是空的",
     ),
-    "ends_with_user": (native(QUESTION, ANSWER, QUESTION), "最后一条消息应该是 assistant 的回答，实际是 user"),
-    "only_system": (native(SYSTEM), "最后一条消息应该是 assistant 的回答，实际是 system"),
+    "ends_with_user": (
+        native(QUESTION, ANSWER, QUESTION),
+        "最后一条消息应该是 assistant 的回答，实际是 user；多出来的，去掉就可以",
+    ),
+    "only_system": (native(SYSTEM), "最后一条消息应该是 assistant 的回答，实际是 system；多出来的，去掉就可以"),
     "starts_with_assistant": (native(ANSWER, QUESTION, ANSWER), "第 1 条消息应该是 user，实际是 assistant"),
     "two_users": (native(SYSTEM, QUESTION, QUESTION, ANSWER), "第 3 条消息应该是 assistant，实际是 user"),
     "two_answers": (native(QUESTION, ANSWER, ANSWER), "第 3 条消息应该是 user，实际是 assistant"),
@@ -530,7 +533,9 @@ def test_columns():
     assert parsed.unused == ("难度",)
     preferred = {"prompt": "问", "chosen": "答", "rejected": "坏"}
     assert to_conversation(preferred, {"question": "prompt", "answer": "chosen"}) == [QUESTION, ANSWER]
-    with pytest.raises(BadRowError, match=r"没有 --columns 里说的 '讲解' 这一列；这一行的键是 '题目'"):
+    with pytest.raises(
+        BadRowError, match=r"没有 --columns 里说的 '讲解'（没有这一列，或这一格是空的）；这一行有 '题目'"
+    ):
         to_conversation({"题目": "问"}, {"question": "题目", "answer": "讲解"})
 
 

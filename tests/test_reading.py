@@ -44,7 +44,7 @@ EXPECTED = [
 
 LINES = [json.dumps(row, ensure_ascii=False) for row in ROWS]
 BAD = json.dumps({"messages": [{"role": "user", "content": "没有回答"}]}, ensure_ascii=False)
-NO_ANSWER = "最后一条消息应该是 assistant 的回答，实际是 user"
+NO_ANSWER = "最后一条消息应该是 assistant 的回答，实际是 user；多出来的，去掉就可以"
 BOM = "\ufeff"
 PARQUET_SCHEMA = pyarrow.schema(
     {"instruction": pyarrow.string(), "output": pyarrow.string(), "date": pyarrow.timestamp("us")}

@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from finetuning.errors import UserError
+from finetuning.reading import Row, iterate_rows
 from finetuning.sources import Source, iterate_sources, parse_sources
 
 
@@ -17,8 +19,12 @@ def write(path: Path, numbers: range) -> str:
     return str(path)
 
 
-def questions(sources: list[Source], directory: Path) -> Counter[str]:
-    rows = iterate_sources(sources, "stop", directory)
+def read(name: str, source: str) -> Iterator[Row]:
+    return iterate_rows(source)
+
+
+def questions(sources: list[Source]) -> Counter[str]:
+    rows = iterate_sources(sources, read)
     return Counter(row.conversation[0]["content"] for row in rows)
 
 
@@ -74,29 +80,33 @@ def test_a_directory_is_its_data_files(tmp_path):
 @pytest.mark.parametrize("share", [0.1, 0.5, 1, 1.25, 2, 3.5])
 def test_how_often_a_row_is_used(tmp_path, share):
     sources = [Source(write(tmp_path / "a.jsonl", range(40)), share)]
-    used = questions(sources, tmp_path)
+    used = questions(sources)
     assert used.total() == sources[0].used == round(40 * share)
     assert sources[0].read == 40
     assert set(used.values()) <= {int(share), int(share) + 1}
-    assert questions([Source(sources[0].name, share)], tmp_path) == used, "取哪些，每次相同"
+    assert questions([Source(sources[0].name, share)]) == used, "取哪些，每次相同"
 
 
 def test_rows_are_a_random_part_not_the_first(tmp_path):
-    used = questions([Source(write(tmp_path / "a.jsonl", range(1000)), 0.5)], tmp_path)
+    used = questions([Source(write(tmp_path / "a.jsonl", range(1000)), 0.5)])
     numbers = [int(question[1:-1]) for question in used]
     assert 350 < sum(numbers) / len(numbers) < 650
 
 
 def test_nothing_left_of_a_source(tmp_path):
     with pytest.raises(UserError, match=r"只有 3 段对话，取 0\.1 份是 0 段"):
-        questions([Source(write(tmp_path / "a.jsonl", range(3)), 0.1)], tmp_path)
+        questions([Source(write(tmp_path / "a.jsonl", range(3)), 0.1)])
 
 
 def test_bad_rows_of_each_source_are_kept(tmp_path):
     files = [Path(write(tmp_path / name, range(3))) for name in ("a.jsonl", "b.jsonl")]
     for file in files:
         file.write_text(file.read_text(encoding="utf-8") + "{oops\n", encoding="utf-8")
-    list(iterate_sources([Source(str(file)) for file in files], "skip", tmp_path))
+
+    def skipping(name: str, source: str) -> Iterator[Row]:
+        return iterate_rows(source, on_bad_rows="skip", bad_rows_path=tmp_path / f"bad_rows_{name}.jsonl")
+
+    list(iterate_sources([Source(str(file)) for file in files], skipping))
     for name, file in zip(("bad_rows_train.jsonl", "bad_rows_train_2.jsonl"), files, strict=True):
         (bad,) = (tmp_path / name).read_text(encoding="utf-8").splitlines()
         assert (json.loads(bad)["file"], json.loads(bad)["line"]) == (str(file), 4)
@@ -109,7 +119,7 @@ def test_a_row_says_where_it_is_and_what_it_tests(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     for share, times in ((1.0, 1), (2.0, 2)):
-        found = list(iterate_sources([Source(str(path), share)], "stop", tmp_path))
+        found = list(iterate_sources([Source(str(path), share)], read))
         assert len(found) == len(skills) * times
         for row in found:
             number = int(row.conversation[0]["content"][1])

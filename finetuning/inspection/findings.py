@@ -269,8 +269,10 @@ def verdict(findings: Sequence[Finding], num_kept: int | None) -> str:
         )
     if num_kept is not None:
         rest = [finding for finding in findings if not finding.left_out and finding.level != "知道就好"]
-        more = f"；还要看一看：{'、'.join(_short(finding) for finding in rest)}" if rest else ""
-        return f"清理以后的 {num_kept:,} 段可以训练{more}。"
+        more = f"：{'、'.join(_short(finding) for finding in rest)}（清理以前数的）" if rest else ""
+        if any(finding.level == "先改" for finding in rest):
+            return f"清理以后留下 {num_kept:,} 段，还有要自己改的，先别训练{more}。"
+        return f"清理以后的 {num_kept:,} 段可以训练{'；还要看一看' if rest else ''}{more}。"
     return f"可以训练；先看一看：{names}。" if look else "可以训练，没有看出毛病。"
 
 
