@@ -145,6 +145,8 @@ def main() -> None:
     if arguments.device == "cuda":
         listed = "、".join(map(str, CARDS_GB))
         print(f"显卡：从多大的起装得下（只看 {listed} GB 的）；已留出 1 GiB 给 CUDA 环境，再加一成给显存碎片。")
+    else:
+        print("各个库自己占的（约 0.8 GB）、分词器（词表有二十六万个时约 0.3 GB）和内存的碎片不在表里。")
 
 
 class Percent:

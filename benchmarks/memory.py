@@ -110,12 +110,13 @@ def measure_here(case: Case, method: Method, bf16: bool) -> int:
     train_steps(case, method, bf16)
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 把峰值（VmHWM）清零，见 proc(5)
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     train_steps(case, method, bf16)
-    return _status_bytes("VmHWM") - before
+    return status_bytes("VmHWM") - before
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """这个进程的内存，见 proc(5)：``VmRSS`` 是现在，``VmHWM`` 是峰值。"""
     match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     assert match is not None, field
     return int(match[1]) * 1024

@@ -80,7 +80,7 @@ def test_adapter_with_new_tokens_reloads_exactly_and_is_small(tmp_path, family):
     base, tokenizer, new = load_model(str(path))
     rows = embedding_rows(base, new)
     assert set(rows) == ({"embed_tokens", "lm_head"} if family == "llama" else {"embed_tokens"})
-    model = get_peft_model(
+    model = new_adapter(
         base, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=rows)
     )
     randomise_adapter(model)
