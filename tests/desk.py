@@ -27,7 +27,8 @@ NOTHING_MASKED = """\
 def make_desk(folder):
     shutil.copytree(ROOT / "self_check", folder / "self_check", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "finetuning").mkdir()
-    for name in ("__init__", "chatml", "conversations", "errors", "reading", "store", "terminal"):
+    needed = "__init__ chatml conversations errors formats hermes reading store tables terminal"
+    for name in needed.split():
         shutil.copy(ROOT / "finetuning" / f"{name}.py", folder / "finetuning")
     (folder / "base_model").mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):

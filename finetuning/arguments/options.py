@@ -46,7 +46,7 @@ class ModelArguments:
     save_dtype: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", Rare("整个模型（全参数微调的、合并的）存成哪种精度；auto 与基座的检查点相同；切分在几张卡上的总是 fp32")
     )
-    padding_free: bool = option(True, "把一批对话首尾相接成一行，不填充（padding-free）；false：普通的填充批次")
+    padding_free: bool = option(True, Rare("把一批对话首尾相接成一行，不填充（padding-free）；false：普通的填充批次"))
 
 
 @dataclass
