@@ -2,12 +2,10 @@
 
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import toy_tokenizers
+from child_processes import Finished, finish_script
 from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -15,8 +13,6 @@ from finetuning.chatml import CHAT_TEMPLATE
 from finetuning.conversations import BadRowError, Conversation
 from finetuning.errors import UserError
 from finetuning.template import ModelTemplate
-
-ROOT = Path(__file__).parents[1]
 
 START = "{%- for message in messages %}"
 GENERATION = "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{%- endif %}"
@@ -334,30 +330,22 @@ def test_trained_saved_and_used_with_its_own_template(tmp_path):
     data = tmp_path / "data.jsonl"
     rows = [{"question": f"你好{number}", "answer": "今天天气晴朗。"} for number in range(40)]
     data.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
-    command = [
-        *(sys.executable, str(ROOT / "train_lora_solution.py"), "--model_name_or_path", str(base)),
-        *("--train_file", str(data), "--max_steps", "2", "--merge_and_save", "true"),
-    ]
+    flags = ["--train_file", str(data), "--max_steps", "2"]
 
-    def run(*more: str) -> str:
-        done = subprocess.run([*command, *more], capture_output=True, encoding="utf-8", cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+    def run(start: str, out: str, *more: str) -> Finished:
+        where = ["--model_name_or_path", str(tmp_path / start), "--output_dir", str(tmp_path / out)]
+        return finish_script("train_lora_solution", [*flags, *where, *more], tmp_path)
 
-    first = run("--output_dir", str(tmp_path / "one"), "--chat_template", "model")
-    assert "格式：question/answer " in first
+    first = run("base", "one", "--chat_template", "model", "--merge_and_save", "true")
+    assert first.returncode == 0, first.said
+    assert "格式：question/answer " in first.said
     for directory in (tmp_path / "one", tmp_path / "one" / "merged"):
         assert AutoTokenizer.from_pretrained(directory).chat_template == text
     stops = AutoModelForCausalLM.from_pretrained(tmp_path / "one" / "merged").generation_config.eos_token_id
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") in stops
-    command[3] = str(tmp_path / "one")
-    run("--output_dir", str(tmp_path / "two"))
+    second = run("one", "two")
+    assert second.returncode == 0, second.said
     assert AutoTokenizer.from_pretrained(tmp_path / "two").chat_template == text
-    refused = subprocess.run(
-        [*command, "--output_dir", str(tmp_path / "three"), "--chat_template", "chatml"],
-        capture_output=True,
-        encoding="utf-8",
-        cwd=ROOT,
-    )
+    refused = run("one", "three", "--chat_template", "chatml")
     assert refused.returncode == 1
-    assert "是用 --chat_template model 训练的" in refused.stderr
+    assert "是用 --chat_template model 训练的" in refused.said
