@@ -5,7 +5,7 @@
 
     my.jsonl 的一行
        │   reading.py          逐行读出，坏行记下哪一行、为什么
-       │   conversations.py    各种写法 → [{"role": …, "content": …}, …]
+       │   formats.py          各种写法 → [{"role": …, "content": …}, …]；规则在 conversations.py
        ▼
     一段对话
        │   ../data_solution.py 对话 → input_ids、labels（TODO 1：哪些 token 要学）
@@ -21,6 +21,8 @@
 路旁的各个部分，用到时再读：
 
 - ``shortcuts/``：让训练便宜的几样做法，用哪几样在 ``shortcuts/__init__.py`` 里定；用不用，学到的都一样。
+- ``tables.py``：CSV 和 Excel 的各行。``hermes.py``：工具和思考变成文字。``chat_format.py``：用 ChatML 还是模型自己的
+  对话模板；后一种怎样编码在 ``template.py``，它的数据集在 ``template_dataset.py``。
 - ``arguments/``：命令行参数。``model.py``、``adapter.py``：读入模型和适配器；``model_checks.py``：读不了的，为什么；
   ``reserved_tokens.py``：没有对话标记的词表，拿哪两个 token 来当；``token_rows.py``：
   嵌入只训练那两行；``bf16_base.py``：冻结的基座以 bf16 读入。

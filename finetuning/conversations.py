@@ -75,9 +75,8 @@ def check_turns(conversation: Conversation) -> None:
         role = message["role"]
         expected = ("tool",) if calling else _NEXT[last]
         if role not in expected:
-            # 工具很少见：只在有它的地方才提它。
-            wanted = expected[0] if last != "tool" else "assistant"
-            raise BadRowError(f"第 {number} 条消息应该是 {wanted}，实际是 {role}")
+            # 工具很少见：没有调用它的地方，不提它。
+            raise BadRowError(f"第 {number} 条消息应该是 {expected[0]}，实际是 {role}")
         calling = bool(message.get("tool_calls"))
         if role == "assistant" and not calling:
             content = message["content"]

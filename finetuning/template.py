@@ -38,13 +38,10 @@ _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 # 占位符：从这里起的私用区的字符，一种控制 token 一个，正常的文字里没有。
 _FIRST = 0x100000
 _PLACEHOLDER = re.compile("[\U00100000-\U0010fffd]")
-
-
 _TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, KeyError, AttributeError, IndexError)
-
-
 # 别处不会有的文字：写得出它，就是写得出那一样。
 _MARK, _MARK2 = "probe_of_name", "probe_of_value"
+_CALL: ToolCall = {"name": _MARK, "arguments": {"x": _MARK2}}
 _QUESTION: Message = {"role": "user", "content": "问"}
 _ANSWER: Message = {"role": "assistant", "content": "答"}
 
@@ -301,27 +298,24 @@ class ModelTemplate:
     @cached_property
     def _arguments_as_text(self) -> bool:
         """工具调用的参数写成 JSON 的文字，而不是对象：有的模板只认文字。"""
-        for as_text in (False, True):
-            call = _shown_call("call00000", {"name": "probe_name", "arguments": {"x": "probe_value"}}, as_text)
-            probe = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
-            try:
-                if "probe_value" in str(self._tokenizer.apply_chat_template(probe, tokenize=False)):
-                    return as_text
-            except _TEMPLATE_ERRORS:
-                continue
-        return False
+        written = {
+            as_text: self._raw({"content": "", "tool_calls": [_shown_call("call00000", _CALL, as_text)]})
+            for as_text in (False, True)
+        }
+        return _MARK2 not in written[False] and _MARK2 in written[True]
 
     @cached_property
     def _reasoning_key(self) -> str | None:
         """模板从哪个键里取思考；都不取的，写在内容的开头。"""
-        for key in _REASONING_KEYS:
-            probe = [{"role": "user", "content": "问"}, {"role": "assistant", "content": "答", key: "想一想"}]
-            try:
-                if "想一想" in str(self._tokenizer.apply_chat_template(probe, tokenize=False)):
-                    return key
-            except _TEMPLATE_ERRORS:
-                continue
-        return None
+        return next((key for key in _REASONING_KEYS if _MARK in self._raw({"content": "答", key: _MARK})), None)
+
+    def _raw(self, answer: dict[str, Any]) -> str:
+        """一问一答，``answer`` 的各个键原样交给模板，写出来的文字；模板不收的是空的。"""
+        shown = [{"role": "user", "content": "问"}, {"role": "assistant", **answer}]
+        try:
+            return str(self._tokenizer.apply_chat_template(shown, tokenize=False))
+        except _TEMPLATE_ERRORS:
+            return ""
 
     def _hide(self, value: Any) -> Any:
         """内容里与控制 token 相同的文字换成占位符。"""
@@ -463,7 +457,7 @@ class ModelTemplate:
 
 
 def _call(content: str) -> Message:
-    return {"role": "assistant", "content": content, "tool_calls": [{"name": _MARK, "arguments": {"x": _MARK2}}]}
+    return {"role": "assistant", "content": content, "tool_calls": [_CALL]}
 
 
 def _shown_call(call_id: str, call: ToolCall, as_text: bool) -> dict[str, Any]:

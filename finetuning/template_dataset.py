@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable
 
+from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from finetuning.errors import UserError
 from finetuning.store import ExampleStore
 from finetuning.template import ModelTemplate
-
-IGNORE_INDEX = -100
 
 
 class TemplateDataset:
