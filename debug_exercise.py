@@ -20,7 +20,7 @@ from data_solution import SFTDataset
 from finetuning.chatml import ChatML
 
 IGNORE_INDEX = -100  # 标签是它的位置不学
-WARMUP = 4  # 学习率用几步升到最大
+WARMUP = 4
 
 
 def collate(examples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
@@ -38,7 +38,10 @@ def collate(examples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torc
 def train(
     base: Any, tokenizer: Any, conversations: list, steps: int = 40, batch_size: int = 8, learning_rate: float = 3e-2
 ) -> tuple[Any, list[float]]:
-    """从 ``base`` 的一份副本开始训练，``base`` 自己不动；第 k 步用第 k 批，按次序。返回训练好的模型和每一步的损失。"""
+    """从 ``base`` 的一份副本开始训练，``base`` 自己不动；第 k 步用第 k 批，按次序。返回训练好的模型和每一步的损失。
+
+    学习率用 ``WARMUP`` 步升到 ``learning_rate``，再一步一步降下来。
+    """
     dataset = SFTDataset(conversations, tokenizer)
     model = copy.deepcopy(base).train()
     optimizer = torch.optim.AdamW(base.parameters(), lr=learning_rate, weight_decay=0)

@@ -5,13 +5,18 @@
 
 import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import IO, NamedTuple
 
+ROOT = Path(__file__).parents[1]
 _FORK = "forkserver" in multiprocessing.get_all_start_methods()
 _CONTEXT = multiprocessing.get_context("forkserver" if _FORK else "spawn")
 if _FORK:
@@ -61,13 +66,87 @@ class Finished(NamedTuple):
     said: str
 
 
-def finish_script(name: str, flags: list[str], workplace: Path) -> Finished:
+def finish_script(name: str, flags: list[str], workplace: Path, before: Callable[[], None] | None = None) -> Finished:
     """运行到结束，返回退出码和它说的话。"""
     log = workplace / f"{name}.log"
-    code = run_script(name, flags, workplace, log)
+    code = run_script(name, flags, workplace, log, before)
     said = without_notices(log.read_text(encoding="utf-8"))
     log.unlink()
     return Finished(code, said)
+
+
+def run_command(
+    script: str, *arguments: object, cwd: Path = ROOT, text: str = "", before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """像命令行那样运行 ``script``（项目里的一个 .py 文件，或 ``clinic`` 这样的包），等到结束。
+
+    Args:
+        text: 标准输入的内容，然后是文件尾。
+        before: 在子进程里先做的事。
+
+    Returns:
+        退出码、标准输出、标准错误。要看启动本身的（多快、导入什么），用真的 ``subprocess``。
+    """
+    words = [str(each) for each in arguments]
+    if not _FORK and before is None:
+        command = [sys.executable, *_as_command(script), *words]
+        environment = {**os.environ, "PYTHONUTF8": "1"}
+        return subprocess.run(
+            command, cwd=cwd, input=text, env=environment, capture_output=True, encoding="utf-8", check=False
+        )
+    with tempfile.TemporaryDirectory() as name:
+        streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
+        for stream, content in zip(streams, (text, "", ""), strict=True):
+            stream.write_text(content, encoding="utf-8", newline="")
+        process = start(_run_command, script, words, cwd, streams, before)
+        process.join()
+        output, errors = (stream.read_text(encoding="utf-8") for stream in streams[1:])
+    return subprocess.CompletedProcess([script, *words], process.exitcode or 0, output, errors)
+
+
+def _as_command(script: str) -> list[str]:
+    return [str(ROOT / script)] if script.endswith(".py") else ["-m", script]
+
+
+def _run_command(
+    script: str, words: list[str], cwd: Path, streams: list[Path], before: Callable[[], None] | None
+) -> None:
+    for number, (path, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+        os.dup2(os.open(path, flags), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 多进程的子进程里，原来的已经关了
+    for output in (sys.stdout, sys.stderr):
+        output.reconfigure(encoding="utf-8")
+    os.chdir(cwd)
+    sys.argv = [str(ROOT / script), *words]
+    if before is not None:
+        before()
+    if script.endswith(".py"):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    else:
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
+
+
+def fork_trainings() -> None:
+    """在 compare_methods.py 的进程里：它的各次训练也分叉出来，不从头启动。"""
+    if not _FORK:
+        return
+    from finetuning.compare import runs
+
+    def run(command: list[str], stdout: IO[str], **_: object) -> subprocess.CompletedProcess[str]:
+        child = os.fork()
+        if child:
+            return subprocess.CompletedProcess(command, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        code: object = 1
+        try:
+            _run(Path(command[1]).stem, command[2:], Path.cwd(), Path(stdout.name), None)
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 1)
+
+    runs.subprocess = SimpleNamespace(run=run, STDOUT=subprocess.STDOUT)  # type: ignore[assignment]
 
 
 def _run(name: str, flags: list[str], workplace: Path, log: Path, before: Callable[[], None] | None) -> None:

@@ -8,8 +8,6 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from child_processes import without_notices
+from child_processes import run_command, without_notices
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from toy_models import save_toy, toy_model, toy_tokenizer
@@ -586,10 +584,8 @@ def test_process(tmp_path, flags, code, words, lines):
     (tmp_path / "broken" / WEIGHTS).unlink()
     (tmp_path / "train.jsonl").write_bytes((GOOD + b"\n") * 4)
     (tmp_path / "bad.jsonl").write_bytes(GOOD + b"\n{oops\n" + GOOD)
-    command = [sys.executable, ROOT / "train_sft_solution.py", "--model_name_or_path", "base"]
-    command += ["--train_file", "train.jsonl", "--output_dir", "out", *flags]
-    environment = {**os.environ, "PYTHONUTF8": "1"}
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8")
+    common = ("--model_name_or_path", "base", "--train_file", "train.jsonl", "--output_dir", "out")
+    result = run_command("train_sft_solution.py", *common, *flags, cwd=tmp_path)
     assert result.returncode == code
     assert result.stdout == ""
     said = without_notices(result.stderr)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from child_processes import without_notices
+from child_processes import run_command, without_notices
 from peft import LoraConfig, get_peft_model
 from toy_models import save_toy
 
@@ -60,9 +60,8 @@ def workplace(tmp_path_factory):
     return path
 
 
-def chat(workplace, *arguments, text=None):
-    command = [sys.executable, ROOT / "chat.py", *arguments]
-    return subprocess.run(command, cwd=workplace, input=text, capture_output=True, encoding="utf-8")
+def chat(workplace, *arguments, text=""):
+    return run_command("chat.py", *arguments, cwd=workplace, text=text)
 
 
 @pytest.mark.parametrize("model", ["full", "adapter"])

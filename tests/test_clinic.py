@@ -3,13 +3,12 @@
 import json
 import math
 import random
-import subprocess
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from child_processes import run_command
 from test_training_run import make_workplace, trainer_for, write
 from test_unsound_training import FULL, metrics_of, run
 from toy_models import toy_model, toy_tokenizer
@@ -264,8 +263,7 @@ def test_label_faults_break_one_thing(tokenizer):
 
 
 def diagnose_by_command(*paths):
-    command = [sys.executable, "-m", "clinic", *map(str, paths)]
-    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=ROOT)
+    result = run_command("clinic", *paths)
     assert "Traceback" not in result.stderr
     return result
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from child_processes import finish_script
+from child_processes import finish_script, fork_trainings
 from test_training_run import write
 from toy_models import save_toy
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,7 +26,7 @@ FLAGS += ["--max_steps", "3", "--exact_match", "false"]
 
 
 def compare(workplace, *flags):
-    return finish_script("compare_methods", list(flags), workplace)
+    return finish_script("compare_methods", list(flags), workplace, fork_trainings)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def naive_text_loss(path):
 
 
 def test_two_methods_end_to_end_then_reused(workplace):
-    result = compare(workplace, *FLAGS)
+    result = finish_script("compare_methods", FLAGS, workplace)  # 训练也各从头启动一个真的进程
     assert result.returncode == 0, result.said
     out = workplace / "cmp"
     methods = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["methods"]

@@ -3,11 +3,10 @@
 import json
 import random
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from child_processes import run_command
 from toy_models import toy_model
 from toy_tokenizers import byte_level, chatml, chatml_with_bos
 
@@ -490,8 +489,7 @@ def test_the_terminal_is_coloured_line_by_line():
 
 
 def run(*words, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "inspect_data.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd, timeout=120)
+    return run_command("inspect_data.py", *words, cwd=cwd)
 
 
 def test_the_whole_command(data, tmp_path):

@@ -5,8 +5,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from child_processes import run_script, start, start_script
+from child_processes import fork_trainings, run_command, run_script, start, start_script
 from dying_processes import Countdown, die_in
 from test_nothing_lost import FULL, LORA, assert_same_weights, flags, log_of, wait_for
 from test_training_run import write
@@ -101,9 +99,8 @@ def test_compare_methods_keeps_what_is_not_its_own(workplace, tmp_path):
     (tmp_path / "runs" / "full_1").mkdir(parents=True)
     (tmp_path / "runs" / "full_1" / "thesis.txt").write_text("别人的", encoding="utf-8")
     before = everything(tmp_path)
-    command = [sys.executable, ROOT / "compare_methods.py", "--methods", "full", "--seeds", "1"]
-    command += ["--model_name_or_path", "base", "--output_dir", str(tmp_path)]
-    result = subprocess.run(command, cwd=workplace, capture_output=True, encoding="utf-8")
+    flags = ["--methods", "full", "--seeds", "1", "--model_name_or_path", "base", "--output_dir", tmp_path]
+    result = run_command("compare_methods.py", *flags, cwd=workplace, before=fork_trainings)
     assert result.returncode == 1
     assert "不是训练脚本的输出目录" in result.stderr
     assert everything(tmp_path) == before

@@ -1,13 +1,12 @@
 """装得下吗：个数与 PEFT 自己的相同，4 bit 的权重与 bitsandbytes 的一样大，写错了只说一句话。"""
 
 import json
-import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch
+from child_processes import run_command
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
@@ -18,7 +17,6 @@ from finetuning.errors import UserError
 from finetuning.plan.memory import CARDS_GB, GIB, METHODS, MemoryPlan, load_config, missing_markers, plan
 from finetuning.shortcuts import Shortcuts
 
-ROOT = Path(__file__).parents[1]
 QWEN3_06B = {
     "vocab_size": 151936,
     "hidden_size": 1024,
@@ -149,18 +147,21 @@ def test_when_no_card_is_enough_the_largest_is_named():
 
 @pytest.mark.parametrize(("checkpointing", "total", "card"), [(False, 21.1, 32), (True, 17.4, 24)])
 def test_lora_of_an_8b_model(checkpointing, total, card):
-    """Qwen3-8B 的形状，bf16 的检查点：读入的那一刻不是峰值；DoRA 要 fp32 的权重，照旧。"""
-    config = Qwen3Config(**QWEN3_8B)
-    options = {"batch_size": 1, "max_length": 512, "gradient_checkpointing": checkpointing}
-    result = plan(config, "lora", **options)
+    """Qwen3-8B 的形状，bf16 的检查点：读入的那一刻不是峰值。"""
+    result = plan(Qwen3Config(**QWEN3_8B), "lora", batch_size=1, max_length=512, gradient_checkpointing=checkpointing)
     assert result.total == pytest.approx(total * GIB, rel=0.01)
     assert result.total > result.weights
     assert result.cards[0] == card
-    # 嵌入和适配器每个参数 4 字节，其余 2 字节；归一化层很小
+
+
+def test_what_is_read_in_two_bytes():
+    """嵌入和适配器每个参数 4 字节，其余 2 字节，归一化层很小；DoRA 和 fp32 的检查点，全是 4 字节。"""
+    shape, options = QWEN3_8B | {"num_hidden_layers": 2}, {"batch_size": 1, "max_length": 64}
+    result = plan(Qwen3Config(**shape), "lora", **options)
     in_fp32 = 151936 * 4096 + result.trainable_parameters
     assert result.weights == pytest.approx(4 * in_fp32 + 2 * (result.total_parameters - in_fp32), rel=1e-3)
-    assert plan(config, "dora", **options).weights > 4 * result.total_parameters * 0.99
-    fp32_checkpoint = plan(Qwen3Config(**QWEN3_8B | {"dtype": "float32"}), "lora", **options)
+    assert plan(Qwen3Config(**shape), "dora", **options).weights > 4 * result.total_parameters * 0.99
+    fp32_checkpoint = plan(Qwen3Config(**shape | {"dtype": "float32"}), "lora", **options)
     assert fp32_checkpoint.weights == pytest.approx(4 * result.total_parameters, rel=1e-3)
 
 
@@ -223,8 +224,7 @@ def test_models_that_cannot_be_planned(tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, "plan_memory.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
+    return run_command("plan_memory.py", *arguments)
 
 
 def test_the_table_and_the_json(tmp_path):

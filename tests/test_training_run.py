@@ -4,14 +4,12 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from child_processes import without_notices
+from child_processes import run_command, without_notices
 from peft import LoraConfig, get_peft_model
 from toy_models import save_toy, toy_tokenizer
 from transformers import AutoModelForCausalLM, set_seed
@@ -174,10 +172,8 @@ def test_held_out_rows_are_never_trained_on(workplace, tmp_path):
 
 
 def run(workplace, script, *flags):
-    command = [sys.executable, ROOT / script, "--model_name_or_path", "base", "--train_file", "train.jsonl"]
-    return subprocess.run(
-        [*command, "--test_file", "test.jsonl", *flags], cwd=workplace, capture_output=True, encoding="utf-8"
-    )
+    data = ("--train_file", "train.jsonl", "--test_file", "test.jsonl")
+    return run_command(script, "--model_name_or_path", "base", *data, *flags, cwd=workplace)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,13 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from child_processes import run_script
+from child_processes import run_command, run_script
 from safetensors.torch import load_file, save_file
 from test_nothing_lost import FULL, LORA, flags, log_of
 from test_training_run import conversation, make_workplace, trainer_for, write
@@ -476,12 +473,11 @@ def test_one_very_long_row_does_not_cost_the_run(workplace, tmp_path, where):
     data.write_text(
         (row + "\n") * (30 if where == "held_out" else 1) + data.read_text(encoding="utf-8"), encoding="utf-8"
     )
-    command = [sys.executable, ROOT / "train_lora_solution.py", "--model_name_or_path", "base", "--max_steps", "1"]
-    command += ["--output_dir", str(tmp_path / "out"), "--bf16", "false", "--exact_match", "true"]
-    command += ["--train_file", str(data) if where != "test" else "train.jsonl"]
-    command += [] if where == "held_out" else ["--test_file", str(data) if where == "test" else "test.jsonl"]
-    environment = {**os.environ, "PYTHONUTF8": "1"}
-    result = subprocess.run(command, cwd=workplace, env=environment, capture_output=True, encoding="utf-8", timeout=100)
+    flags = ["--model_name_or_path", "base", "--max_steps", "1"]
+    flags += ["--output_dir", tmp_path / "out", "--bf16", "false", "--exact_match", "true"]
+    flags += ["--train_file", data if where != "test" else "train.jsonl"]
+    flags += [] if where == "held_out" else ["--test_file", data if where == "test" else "test.jsonl"]
+    result = run_command("train_lora_solution.py", *flags, cwd=workplace)
     assert result.returncode == 0, result.stderr
     assert "略去" in result.stdout
     if where == "test":
@@ -505,10 +501,9 @@ def learned_positions(tmp_path_factory) -> Path:
 def test_more_tokens_than_positions(workplace, tmp_path, learned_positions):
     said = run(workplace, FULL, tmp_path / "out", "--model_name_or_path", str(learned_positions), "--max_steps", "2")
     assert "模型最多能看 64 个 token，--max_length 从 512 改为 64" in said
-    command = [sys.executable, ROOT / "chat.py", str(tmp_path / "out"), "--message", "今天天气怎么样？"]
-    result = subprocess.run(command, capture_output=True, encoding="utf-8", env={**os.environ, "PYTHONUTF8": "1"})
+    result = run_command("chat.py", tmp_path / "out", "--message", "今天天气怎么样？")
     assert result.returncode == 0, result.stderr
-    result = subprocess.run([*command[:-1], "天" * 90], capture_output=True, encoding="utf-8")
+    result = run_command("chat.py", tmp_path / "out", "--message", "天" * 90)
     assert "模型最多能看 64 个" in result.stdout
     assert result.returncode == 0
 

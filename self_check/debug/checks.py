@@ -22,6 +22,7 @@ _LOOK = {
     "first_loss": "一批数据怎样变成模型的参数：input_ids、labels、attention_mask，各从哪里来，补的是什么。",
     "nothing_trains": "走一步的前后，各打印返回的模型里同一个参数的值和它的 .grad，比一比。",
     "gradients_pile_up": "走第二步以前，打印一个参数的 .grad；再另外只用第二批求一次，比一比。",
+    "rate_stays": "每一步打印 optimizer.param_groups[0]['lr']：谁来改它，什么时候改？",
     "diverges": "一步走多远由什么决定：第 4 节的全参数微调用多大？",
     "learns_too_little": "学习率、步数、标签：与第 4 节的循环一样一样地比。",
     "answers_differ": "训练时，回答前面的 token 是什么？提问时，模型最后看见的是什么？",
@@ -107,6 +108,17 @@ def check_gradients(patient: Patient) -> Diagnosis | None:
         f"长度 {theirs.norm():.2f}，第二批自己的 {ours.norm():.2f}",
         "这一步的梯度里，混着别的批次的。",
     )
+
+
+def check_rate(patient: Patient) -> Diagnosis | None:
+    """学习率先升后降。"""
+    rates = [step.learning_rate for step in patient.trained().steps]
+    if len(rates) != STEPS:
+        return None  # 没有用 torch.optim 的优化器，或一步分成了几次：看不到，由后面的检查来看结果
+    if rates[0] < max(rates) > rates[-1]:
+        return None
+    shown = "、".join(f"第 {step + 1} 步 {rates[step]:.1e}" for step in (0, 5, 20, STEPS - 1))
+    return _found("rate_stays", f"学习率：{shown}", "学习率没有先升后降：说了怎样升降，却没有照着走。")
 
 
 def check_descends(patient: Patient) -> Diagnosis | None:

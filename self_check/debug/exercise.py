@@ -13,6 +13,7 @@ _CHECKS = (
     ("第一步的损失，与独立算的一样", "check_first_loss"),
     ("训练以后，模型变了", "check_model_changed"),
     ("一步的梯度，只来自这一步的一批", "check_gradients"),
+    ("学习率先升后降", "check_rate"),
     ("损失一路往下", "check_descends"),
     ("没有学过的问题，训练好的模型答得出", "check_learns"),
     ("answer 写出的，就是模型会说的", "check_answers"),

@@ -64,7 +64,7 @@ class Patient:
             steps: list[Step] = []
 
             def record(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-                step = Step(max(group["lr"] for group in optimizer.param_groups))
+                step = Step(max(float(group["lr"]) for group in optimizer.param_groups))
                 if len(steps) == _LOOKED_AT:
                     step.parameters = {id(each): each.detach().clone() for each in _parameters(optimizer)}
                 steps.append(step)

@@ -18,11 +18,19 @@ MISTAKES = {
 }
 OTHERS = {
     "learns_too_little": ("learning_rate: float = 1e-3", "learning_rate: float = 1e-6"),
+    "rate_stays": ("        schedule.step()\n", ""),
     "base_modified": ("copy.deepcopy(base).train()", "base.train()"),
     "wrong_return_type": ("return model.eval(), losses", "return model.eval()"),
     "first_loss": ('example["labels"] + [IGNORE_INDEX]', 'example["input_ids"] + [IGNORE_INDEX]'),
 }
 RIGHT = {
+    "another_schedule": (
+        ("from torch.optim.lr_scheduler import LambdaLR", "from torch.optim.lr_scheduler import OneCycleLR"),
+        (
+            "LambdaLR(optimizer, lambda step: min((step + 1) / WARMUP, (steps - step) / (steps - WARMUP + 1)))",
+            "OneCycleLR(optimizer, learning_rate, total_steps=steps)",
+        ),
+    ),
     "another_style": (
         ("        optimizer.zero_grad()\n", ""),
         (
