@@ -71,11 +71,13 @@ def main() -> None:
     from transformers import GenerationConfig, set_seed
 
     from finetuning.adapter import base_of, load_for_chat
-    from finetuning.device import best_device
+    from finetuning.device import best_device, find_trouble
     from finetuning.quiet import quiet_libraries
 
     quiet_libraries()
     set_seed(arguments.seed)
+    if sentence := find_trouble():
+        print(sentence, file=sys.stderr)  # 标准输出里只有对话
     model: Any
     model, tokenizer, new_token_ids = load_for_chat(arguments.model)
     if new_token_ids and not arguments.raw:

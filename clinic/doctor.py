@@ -395,15 +395,17 @@ def not_finite(s: Symptoms) -> Finding | None:
         None,
     )
     gradients = [entry["grad_norm"] for entry in s.log if "grad_norm" in entry]
-    if bad is None and gradients and math.isnan(gradients[-1]):  # 旧的 Trainer 把 NaN 的损失记成 0
+    # 旧的 Trainer 把 NaN 的损失记成 0；用 fp16 时，梯度每次都溢出的，每一步都跳过了。
+    overflowed = len(gradients) >= FEWEST_POINTS and not any(map(math.isfinite, gradients))
+    if bad is None and gradients and (math.isnan(gradients[-1]) or overflowed):
         bad, names = (s.log[-1]["step"], "grad_norm", gradients[-1]), {"grad_norm": "梯度"}
     if bad is None:
         return None
     return Finding(
         "not_finite",
-        "损失不是有限的数",
+        f"{'梯度' if bad[1] == 'grad_norm' else '损失'}不是有限的数",
         f"第 {bad[0]} 步的{names[bad[1]]}是 {bad[2]}",
-        "学习率太大，或 fp16 溢出了",
+        "学习率太大，或 fp16 溢出了（梯度溢出的一步不更新参数，每一步都溢出就什么也没有学）",
         "学习率减小到十分之一；用 fp16 的换成 bf16 或 fp32",
         "高",
     )

@@ -28,7 +28,8 @@
   嵌入只训练那两行；``bf16_base.py``：冻结的基座以 bf16 读入。
   ``targets.py``：给哪些层加 LoRA。
   ``merging.py``：合并适配器；``variants.py``：PiSSA 和 LoRA+。``stopping.py``：提前停下。
-  ``device.py``、``threads.py``：机器有什么，核怎样用。
+  ``device.py``、``threads.py``：机器有什么，核怎样用；有显卡却用不上时怎样决定、怎样说，在 ``accelerators.py``，
+  问驱动的在 ``nvidia_driver.py``。
 - ``evaluate.py``、``answers.py``、``report.py``：训练前后的检验，各个问题的回答，说给人听的话。
 - ``output/``：输出目录，旧的结果在新的齐了以后才换掉；检查点；这次训练的记录。``interrupt.py``：Ctrl-C。
 - ``inspection/``：训练之前看一看数据（``inspect_data.py``）。
@@ -41,7 +42,10 @@
 
 import logging
 import os
+import re
 import sys
+import tomllib
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,21 +57,54 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
+_NEEDED = ("torch", "transformers", "datasets", "peft")
+_ROOT = Path(__file__).resolve().parents[1]
+
+
 def _check_libraries() -> None:
-    """没有用 ``uv run`` 时，多半一个库也没有：说一句话，不让学习者去读 ``ModuleNotFoundError``。"""
-    missing = [name for name in ("torch", "transformers", "datasets", "peft") if find_spec(name) is None]
-    if not missing:
+    """没有用 ``uv run`` 时，多半一个库也没有，或是别的项目的旧版本：说一句话，不让学习者去读导入失败的调用栈。"""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    outdated = [] if missing else _outdated()
+    if not missing and not outdated:
         return
-    message = f"这个 Python（{sys.executable}）里没有装 {'、'.join(missing)}；"
-    script, root = Path(sys.argv[0]), Path(__file__).resolve().parents[1]
+    problem = f"没有装 {'、'.join(missing)}" if missing else f"{'、'.join(outdated)}"
+    message = f"这个 Python（{sys.executable}）里{problem}；"
+    script = Path(sys.argv[0])
     if "-m" in sys.orig_argv:  # python -m self_check
         command = f"-m {sys.orig_argv[sys.orig_argv.index('-m') + 1]}"
-    elif script.suffix == ".py" and root in script.resolve().parents:
+    elif script.suffix == ".py" and _ROOT in script.resolve().parents:
         command = script.name
-    else:  # 例如在 notebook 里：不能把整个进程结束掉
+    elif missing:  # 例如在 notebook 里：不能把整个进程结束掉
         raise ImportError(f"{message}请用 uv run 启动，例如 uv run jupyter lab tutorial.ipynb。")
-    print(f"错误：{message}请在项目的目录里用 uv run python {command} 运行，它会装好各个库。", file=sys.stderr)
+    else:  # 版本不合的，notebook 的第 0 节会说
+        return
+    print(
+        f"错误：{message}请在项目的目录里用 uv run python {command} 运行，它会装好各个库；"
+        "要用现有的环境，见 docs/where_to_run.md。",
+        file=sys.stderr,
+    )
     raise SystemExit(1)
+
+
+def _outdated() -> list[str]:
+    """比 ``pyproject.toml`` 里的下限还旧的：有什么，要什么。"""
+    project = _ROOT / "pyproject.toml"
+    if not project.is_file():  # 只抄走了几个文件
+        return []
+    found = []
+    for line in tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]:
+        name, _, rest = line.partition(">=")
+        if name not in _NEEDED:
+            continue
+        lowest, installed = rest.split(",")[0], version(name)
+        if _numbers(installed) < _numbers(lowest):
+            found.append(f"{name} {installed} 太旧，要 {lowest} 或更新的")
+    return found
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """``"2.15.0+cu132"`` → ``(2, 15)``：比新旧，看前两个数就够了。"""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
 
 
 _check_libraries()

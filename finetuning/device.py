@@ -1,45 +1,65 @@
 """设备和精度：这台机器有什么，用什么最快，用了多少内存。"""
 
+import os
 import sys
+import warnings
 from contextlib import suppress
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from finetuning.accelerators import AMPERE, Machine, autocast_dtype, trouble, usable_device
+from finetuning.nvidia_driver import ask_driver
+
+
+def look() -> Machine:
+    """现在 torch 看到的这台机器（不问驱动，很快）。"""
+    # 驱动太旧时，torch 用英文警告；该说的由 finetuning.accelerators.trouble 来说。
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = torch.accelerator.current_accelerator(check_available=True)
+        nvidia = found is not None and found.type == "cuda" and torch.version.hip is None
+        # torch 2.10 以前没有这个查询函数，那时就当作没有 bf16 的指令。
+        cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return Machine(
+            torch=torch.__version__,
+            cuda=torch.version.cuda,
+            hip=torch.version.hip,
+            accelerator=found.type if found else None,
+            count=torch.accelerator.device_count() if found else 0,
+            name=_card_name(found) if found else "",
+            capability=torch.cuda.get_device_capability() if nvidia else None,
+            kernels=tuple(torch.cuda.get_arch_list()) if nvidia else (),
+            cpu_has_bf16=bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
+            hidden=os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"),
+            torch_npu=find_spec("torch_npu") is not None,
+        )
+
+
+def find_trouble() -> str | None:
+    """有显卡却用不上时的一句话（见 :func:`finetuning.accelerators.trouble`）；torch 没有找到加速器，才去问驱动。"""
+    machine = look()
+    if machine.accelerator is None and not machine.hidden:
+        machine = replace(machine, driver=ask_driver())
+    return trouble(machine)
+
 
 def best_device() -> torch.device:
-    """CUDA、MPS、CPU 中的第一个可用的；训练时由 Trainer 同样地选。"""
-    name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(name)
+    """找得到、也用得上的加速器，否则 CPU；训练时由 Trainer 同样地选。"""
+    return torch.device(usable_device(look()))
 
 
 def is_ampere_or_newer() -> bool:
-    """NVIDIA 显卡的计算能力（compute capability）是不是 8.0 或更高：bf16、TF32、变长注意力的算子都要它。"""
-    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
+    """这块 NVIDIA 显卡的计算能力是不是 8.0 或更高；每一层的注意力都要问，所以只问这一样。"""
+    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= AMPERE
 
 
 def fastest_dtype(use_cpu: bool) -> torch.dtype | None:
-    """自动混合精度（autocast）用哪种半精度在这台机器上最快；None 是不用，一律 fp32。
-
-    要训练的权重始终是 fp32，只有矩阵乘法用半精度，所以学到的东西几乎一样。
-
-    - CPU 要有 bf16 的点积指令（AVX512-BF16 或 AMX），不然 bf16 是用 fp32 模拟的，反而更慢。
-      在一颗 AVX512-BF16 的 CPU 上，两百万参数的模型一步的时间是 fp32 的三分之二。
-    - NVIDIA 显卡的计算能力 8.0 起用 bf16；7.x（V100、T4、20 系）没有 bf16，它的张量核心（tensor core）只认 fp16；
-      更早的没有张量核心，fp16 在有些卡上比 fp32 慢几十倍。
-    - MPS 上没有验证过，用 fp32。
-    """
-    if use_cpu:
-        # torch 2.10 以前没有这个查询函数，那时就用 fp32。
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return torch.bfloat16 if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else None
-    if not torch.cuda.is_available():
-        return None
-    if torch.version.hip is not None:
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
-    if is_ampere_or_newer():
-        return torch.bfloat16
-    return torch.float16 if torch.cuda.get_device_capability() >= (7, 0) else None
+    """自动混合精度（autocast）用哪种半精度在这台机器上最快，见 :func:`finetuning.accelerators.autocast_dtype`。"""
+    machine = look()
+    return autocast_dtype(machine, "cpu" if use_cpu else usable_device(machine))
 
 
 def evaluation_dtype(device: str) -> torch.dtype | None:
@@ -58,15 +78,21 @@ def avoid_cudnn_attention() -> None:
 
 def describe_device(device: torch.device) -> str:
     """给人看的设备名。"""
-    if device.type == "cuda":
-        return f"CUDA（{torch.cuda.get_device_name(device)}）"
-    return {"mps": "MPS（苹果显卡）", "cpu": f"CPU（{torch.get_num_threads()} 线程）"}.get(device.type, str(device))
+    if device.type == "cpu":
+        return f"CPU（{torch.get_num_threads()} 线程）"
+    return "MPS（苹果显卡）" if device.type == "mps" else f"{device.type.upper()}（{_card_name(device)}）"
+
+
+def _card_name(device: torch.device) -> str:
+    module = torch.get_device_module(device)
+    return str(module.get_device_name(device.index)) if hasattr(module, "get_device_name") else device.type.upper()
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """到现在为止的内存峰值，单位 MB（10⁶ 字节）：CUDA 是显存，其余是进程占用的物理内存。"""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
+    """到现在为止的内存峰值，单位 MB（10⁶ 字节）：CUDA、XPU、NPU 是显存，其余是进程占用的物理内存。"""
+    module = torch.get_device_module(device)
+    if hasattr(module, "max_memory_allocated"):
+        return float(module.max_memory_allocated(device)) / 1e6
     if sys.platform == "win32":
         import psutil
 

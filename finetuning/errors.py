@@ -109,12 +109,17 @@ def run_main(main: Callable[[], None]) -> None:
 
 
 def _out_of_resources(error: Exception) -> str | None:
-    """内存、磁盘、权限不够时的一句话；别的错误是 None。"""
+    """内存、磁盘、权限不够，显卡用不了时的一句话；别的错误是 None。"""
     text = str(error)
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
         doing = current_stage()
         remedy = next((advice for name, advice in _MEMORY_REMEDIES.items() if name in doing), "请换小一些的模型或数据")
         return f"{doing}时内存（显存）不够；{remedy}。" if doing else f"内存（显存）不够；{remedy}。"
+    if "no kernel image" in text:
+        return (
+            "装的 torch 里没有给这块显卡编译的算子（显卡太旧，或太新）；加上 --use_cpu 可以先用 CPU，"
+            "怎样换一个 torch，见 docs/where_to_run.md。"
+        )
     if _NO_SPACE.search(text):
         return (
             "磁盘满了，或超出了配额，没有写完；以前的结果和完整的检查点都在，"

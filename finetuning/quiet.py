@@ -14,6 +14,8 @@ def quiet_libraries() -> None:
     if "datasets" in sys.modules:  # Trainer 会顺带导入它
         sys.modules["datasets"].disable_progress_bars()
     huggingface_hub.utils.logging.set_verbosity_error()  # 连不上时每次重试一行英文；最后那一句话由我们来说
+    # 驱动太旧：由 finetuning.accelerators.trouble 来说。
+    warnings.filterwarnings("ignore", message="CUDA initialization: The NVIDIA driver on your system is too old")
     # PEFT 还在用 transformers 的旧名字，两个库的新版本之间的事。
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     # 由我们的一句话来说：共用的嵌入不能加 LoRA；PiSSA 存成普通的 LoRA。

@@ -12,13 +12,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clinic.doctor import Finding, diagnose
 from clinic.symptoms import Symptoms, answer_symptoms, finite_log, from_json
+from finetuning.accelerators import idle_cards
 from finetuning.adapter import adapted_experts, adapted_layers, trains_token_rows, with_experts
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
+from finetuning.arguments.trainer import SFTArguments
 from finetuning.chat_format import ChatFormat, chat_format, fits
 from finetuning.conversations import Conversation, Message
 from finetuning.data import Splits, answers_are_checkable
-from finetuning.device import describe_device, peak_memory_mb
+from finetuning.device import describe_device, find_trouble, look, peak_memory_mb
 from finetuning.errors import EVALUATION, UserError
 from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
 from finetuning.model import max_positions
@@ -94,6 +96,9 @@ class Report:
         say(f"模型    {self.model_args.model_name_or_path}")
         say(f"方法    {self.method}")
         say(f"设备    {describe_device(args.device)}，{precision}")
+        if not cast(SFTArguments, args).asked_for_cpu:
+            for sentence in filter(None, (find_trouble(), idle_cards(look(), args.world_size))):
+                say(f"        {sentence}")
         self._announce_data()
         if self.num_too_long:
             say(f"        {self.num_too_long:,} 个检验的问题连同回答太长（--max_length），逐字匹配时不问")

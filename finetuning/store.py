@@ -8,6 +8,7 @@
 
 import os
 import tempfile
+import threading
 from array import array
 from typing import Any
 
@@ -31,6 +32,7 @@ class DiskList:
                 f"没有能写的临时目录（{error.strerror or error}）；请设环境变量 TMPDIR，指到一个可以写、有空间的目录。"
             ) from error
         self._ends = array("q", [0])
+        self._reading = threading.Lock()
 
     def append(self, item: bytes) -> None:
         """添一项。
@@ -57,8 +59,9 @@ class DiskList:
         start, end = self._ends[index], self._ends[index + 1]
         if hasattr(os, "pread"):  # 不移动文件的读写位置：fork 出来的几个进程共用同一个位置
             return os.pread(self._file.fileno(), end - start, start)
-        self._file.seek(start)
-        return self._file.read(end - start)
+        with self._reading:  # 检验的各批由两个线程来算：不能在别人挪了位置以后才读
+            self._file.seek(start)
+            return self._file.read(end - start)
 
     # 读数据的子进程若不是 fork 出来的（Windows、macOS），列表要送过去；打开的文件送不了，送内容。
 

@@ -41,7 +41,7 @@ from finetuning.output.directory import OutputDir
 from finetuning.shortcuts.micro_batches import MicroBatchTrainer
 from finetuning.stopping import AlreadyTrained, EarlyStopping, StopBeforeExtraStep, is_over
 from finetuning.terminal import say, stage
-from finetuning.watching import Watch
+from finetuning.watching import SkippedSteps, Watch
 
 
 class Progress(ProgressCallback):
@@ -85,6 +85,7 @@ class CheckedTrainer(MicroBatchTrainer):
 
     output: OutputDir | None = None
     early_stopping: EarlyStopping | None = None
+    skipped_steps: SkippedSteps | None = None
     sizes_before: dict[str, tuple[float, float]]
 
     @property
@@ -212,6 +213,12 @@ class CheckedTrainer(MicroBatchTrainer):
 
     def refuse_unchanged(self) -> None:
         """要训练的参数一个也没有变：什么也没有学到，不算结果。"""
+        if (skipped := self.skipped_steps) is not None and skipped.steps and skipped.skipped == skipped.steps:
+            raise UserError(
+                f"训练了 {self.state.global_step} 步，每一步的梯度都超出了 fp16 的范围（它最大只到 65504），"
+                "都没有更新参数：什么也没有学到，不算结果；请改用 fp32（--bf16 false --fp16 false），"
+                f"或换一块支持 bf16 的显卡；{_NOTHING_REPLACED}"
+            )
         if self.sizes_before and self.parameter_sizes() == self.sizes_before:
             raise UserError(
                 f"训练了 {self.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；"
@@ -301,6 +308,9 @@ def build_trainer(
     if trainer.label_smoother is not None:
         trainer.label_smoother = CausalLabelSmoother(args.label_smoothing_factor, chosen.packed)
     _check_schedule(trainer, model, data)
+    if args.fp16:
+        trainer.skipped_steps = SkippedSteps(lambda: trainer.accelerator.scaler)
+        trainer.add_callback(trainer.skipped_steps)
     if output is not None:
         trainer.add_callback(Watch(trainer.refuse_unchanged))
         _check_savable(model, tokenizer)
@@ -427,6 +437,8 @@ def train(trainer: CheckedTrainer) -> float:
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
         best = Path(state.best_model_checkpoint).name.removeprefix("checkpoint-")
         say(f"用验证损失最小的第 {best} 步的（{state.best_metric:.3f}）。")
+    if trainer.skipped_steps is not None and (sentence := trainer.skipped_steps.told()):
+        say(sentence)
     if interrupt.received is not None:
         say("训练刚好做完；接着存权重、检验，要停下请再按一次 Ctrl-C。")
     return clock.seconds

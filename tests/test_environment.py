@@ -1,6 +1,9 @@
 """没有装好的环境，打不开的 --report_to，路径里有空格：说的话能照着做。"""
 
+import html
+import importlib.metadata
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -14,6 +17,7 @@ from transformers import TrainerCallback
 from finetuning import training
 from finetuning.errors import UserError
 from finetuning.interrupt import command_line
+from notebook_helpers import environment, places
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_sft_solution.py", "train_lora_solution.py", "chat.py", "merge.py", "plan_memory.py"]
@@ -46,6 +50,75 @@ def test_elsewhere_it_is_an_import_error():
     )
     result = subprocess.run([sys.executable, "-S", "-E", "-c", code], capture_output=True, encoding="utf-8")
     assert "uv run jupyter lab tutorial.ipynb" in result.stdout
+
+
+@pytest.fixture
+def old_transformers(tmp_path):
+    """放在最前面的一个旧版本的记录：像 Colab 里先装好的。"""
+    place = tmp_path / "transformers-4.57.1.dist-info"
+    place.mkdir()
+    (place / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.1\n", encoding="utf-8")
+    return {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONUTF8": "1"}
+
+
+def test_libraries_that_are_too_old(old_transformers):
+    command = [sys.executable, str(ROOT / "chat.py"), "--help"]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env=old_transformers)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "transformers 4.57.1 太旧，要 5." in result.stderr
+    assert "uv run python chat.py" in result.stderr
+
+
+def test_in_a_notebook_that_is_no_error(old_transformers):
+    """导入时不停下：第 0 节的表说得更清楚。"""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import finetuning; print(*finetuning._outdated())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=old_transformers)
+    assert "4.57.1 太旧" in result.stdout, result.stderr
+
+
+PLACES = {
+    "COLAB_RELEASE_TAG": "Colab",
+    "KAGGLE_KERNEL_RUN_TYPE": "Kaggle",
+    "MODELSCOPE_ENVIRONMENT": "ModelScope",
+}
+
+
+@pytest.mark.parametrize(("variable", "name"), PLACES.items(), ids=PLACES.values())
+def test_hosted_notebooks_are_recognised(variable, name):
+    here = {variable: "1"}
+    assert places.hosted(here) == name
+    assert f"这里是 {name}" in places.how_to_install(here)
+    assert "uv pip install --system" in places.how_to_install(here)
+    assert "git clone" in places.how_to_enter(here)
+
+
+def test_elsewhere_the_notebook_is_started_by_uv():
+    assert places.hosted({"HOME": "/root"}) is None
+    assert "uv run jupyter lab" in places.how_to_install({})
+
+
+def test_section_0_in_a_hosted_notebook(monkeypatch, tmp_path):
+    """没有 jupyterlab 也好；不在项目目录里，说怎样进去；不叫人用 uv run jupyter lab。"""
+    versions = {"transformers": "4.57.1", "torch": "2.10.0+cu128"}
+
+    def version(name):
+        if name == "jupyterlab":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions.get(name) or original(name)
+
+    original = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setitem(os.environ, "COLAB_RELEASE_TAG", "release-colab")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(environment, "find_trouble", lambda: "这块显卡太旧。")
+    page = html.unescape(environment.show().data)
+    assert "Colab" in page
+    assert "✓ 用不着" in page
+    assert "✗ 要 <6,>=5" in page
+    assert "%cd" in page
+    assert "训练真实的模型以前，请看：这块显卡太旧。" in page
+    assert "uv run jupyter lab" not in page
+    assert re.search(r"<td[^>]*>2.10.0\+cu128</td><td[^>]*>✓</td>", page)
 
 
 class NotLoggedIn(TrainerCallback):

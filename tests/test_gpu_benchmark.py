@@ -1,4 +1,4 @@
-"""显卡那一天的命令，在 CPU 上用很小的尺寸走一遍；精度怎样选，用说好的计算能力来查。"""
+"""显卡那一天的命令，在 CPU 上用很小的尺寸走一遍。"""
 
 import json
 import subprocess
@@ -9,7 +9,6 @@ import torch
 
 from benchmarks import gpu, gpu_parts
 from finetuning.arguments.trainer import SFTArguments
-from finetuning.device import fastest_dtype
 
 
 @pytest.mark.parametrize("part", ["equality", "fp16", "memory", "loss_chunks"])
@@ -57,25 +56,6 @@ def test_results_of_the_same_card_and_versions_are_kept_together(tmp_path):
     assert list(json.loads(path.read_text("utf-8"))["parts"]) == ["equality", "memory"]
     gpu.write(record | {"versions": {"torch": "2"}, "parts": {"speed": part}}, tmp_path)
     assert list(json.loads(path.read_text("utf-8"))["parts"]) == ["speed"]
-
-
-@pytest.mark.parametrize(
-    ("capability", "dtype"),
-    [
-        ((6, 1), None),
-        ((7, 0), torch.float16),
-        ((7, 5), torch.float16),
-        ((8, 0), torch.bfloat16),
-        ((8, 9), torch.bfloat16),
-        ((9, 0), torch.bfloat16),
-        ((12, 0), torch.bfloat16),
-    ],
-)
-def test_the_precision_follows_the_compute_capability(monkeypatch, capability, dtype):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.version, "hip", None)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
-    assert fastest_dtype(use_cpu=False) == dtype
 
 
 def test_fp16_is_the_default_where_it_is_fastest(monkeypatch, tmp_path):

@@ -194,6 +194,11 @@ def test_models_that_cannot_be_packed_say_so_and_stay_as_they_were():
     assert "损失" in enable_packing(model)
     assert model.loss_function is original
 
+    model = toy_model()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1e5)  # fp16 最大只到 65504
+    assert "float16 算出的损失不是有限的数" in enable_packing(model, torch.float16)
+
     shape = {"vocab_size": 60, "hidden_size": 16, "num_layers": 2, "num_heads": 2, "max_position_embeddings": 32}
     model = GPTNeoForCausalLM(GPTNeoConfig(**shape, attention_types=[[["global", "local"], 1]]))
     assert "掩码" in enable_packing(model)

@@ -1,4 +1,4 @@
-"""bf16 自动混合精度：训练中 logits 留在 bf16，学到的与 accelerate 的包装一位不差；训练后恢复原样。"""
+"""bf16 自动混合精度：训练中 logits 留在 bf16，学到的与 accelerate 的包装一位不差；训练后恢复原样。fp16：溢出了要说。"""
 
 import inspect
 
@@ -11,8 +11,10 @@ from transformers import Trainer, TrainerCallback, set_seed
 from finetuning.arguments import DataArguments, ModelArguments
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.data import Splits
+from finetuning.errors import UserError
 from finetuning.output.directory import OutputDir
-from finetuning.training import CheckedTrainer, OwnForward, build_trainer, train
+from finetuning.training import CheckedTrainer, OwnForward, build_trainer, save, train
+from finetuning.watching import SkippedSteps
 
 EXAMPLES = [
     {"input_ids": [(7 * number + step) % 40 for step in range(size)], "labels": [-100] * 2 + [5] * (size - 2)}
@@ -21,10 +23,10 @@ EXAMPLES = [
 
 
 def arguments(tmp_path, **changes):
-    options = {"save_strategy": "no", "eval_strategy": "epoch"} | changes
+    options = {"save_strategy": "no", "eval_strategy": "epoch", "bf16": True} | changes
     return SFTArguments(
         output_dir=str(tmp_path), per_device_train_batch_size=4, num_train_epochs=3, learning_rate=1e-2, use_cpu=True,
-        logging_steps=1, disable_tqdm=True, bf16=True, seed=1, **options,
+        logging_steps=1, disable_tqdm=True, seed=1, **options,
     )  # fmt: skip
 
 
@@ -109,3 +111,52 @@ def test_forward_is_the_model_s_again_while_training_and_afterwards(tmp_path, ow
     trainer.train()
     assert seen
     assert all(forward == expected for forward in [*seen, model.forward])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# fp16：梯度溢出的一步，GradScaler 悄悄跳过。CPU 上没有 fp16 的训练，这里装上同样的 GradScaler，放大倍数故意大到溢出
+
+
+def train_in_fp16(tmp_path, scale, **changes):
+    """训练一次，返回 Trainer 和训练前的权重；``scale`` 是一开始损失乘的数。"""
+    model = toy_model()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    args = arguments(tmp_path, bf16=False, max_grad_norm=0.0, **changes)
+    args.fp16 = True
+    with OutputDir("full", ModelArguments("no/such"), DataArguments("no/such"), args) as output:
+        trainer = trainer_for(model, args, output=output)
+        trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        train(trainer)
+        save(trainer)
+    return trainer, before
+
+
+def test_training_that_skipped_every_step_is_no_result(tmp_path):
+    with pytest.raises(UserError, match=r"训练了 6 步，每一步的梯度都超出了 fp16 的范围.*--fp16 false"):
+        train_in_fp16(tmp_path, 2.0**120)
+    assert not (tmp_path / "unfinished" / "model.safetensors").exists()
+
+
+def test_training_that_skips_every_step_stops_early(tmp_path):
+    with pytest.raises(UserError, match=r"训练了 2\d 步，每一步的梯度都超出了 fp16"):
+        train_in_fp16(tmp_path, 2.0**120, max_steps=60, eval_strategy="no")
+
+
+@pytest.mark.parametrize("fused", [True, False], ids=["fused", "plain"])
+def test_steps_skipped_at_the_start_are_counted(tmp_path, capsys, fused):
+    """fused 的优化器自己跳过，accelerate 不知道；别的由 GradScaler 跳过。"""
+    optim = "adamw_torch_fused" if fused else "adamw_torch"
+    trainer, before = train_in_fp16(tmp_path, 2.0**22, max_steps=30, eval_strategy="no", optim=optim)
+    skipped = trainer.skipped_steps
+    assert skipped.steps == 30
+    assert 0 < skipped.skipped < 30
+    assert trainer.accelerator.scaler.get_scale() == 2.0 ** (22 - skipped.skipped)
+    assert f"30 步里有 {skipped.skipped} 步的梯度超出了 fp16 的范围" in capsys.readouterr().out
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+
+
+@pytest.mark.parametrize(("skipped", "said"), [(0, None), (3, "正常"), (40, "--bf16 false --fp16 false")])
+def test_what_is_said_about_skipped_steps(skipped, said):
+    counting = SkippedSteps(lambda: None)
+    counting.steps, counting.skipped = 100, skipped
+    assert counting.told() is None if said is None else said in counting.told()

@@ -3,7 +3,9 @@
 import multiprocessing
 import pickle
 import random
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -43,6 +45,19 @@ def test_without_pread(stored, monkeypatch):
     assert [stored[index] for index in (499, 0, 250)] == [ITEMS[index] for index in (499, 0, 250)]
     stored.append(b"more")
     assert list(stored) == [*ITEMS, b"more"]
+
+
+def test_two_threads_read_at_the_same_time_without_pread(stored, monkeypatch):
+    """检验的各批由两个线程来算；Windows 上它们共用一个读写位置。"""
+    monkeypatch.delattr("os.pread", raising=False)
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            read = list(pool.map(lambda _: list(stored) == ITEMS, range(10)))
+    finally:
+        sys.setswitchinterval(switch)
+    assert all(read)
 
 
 def test_pickled(stored):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
 from transformers.training_args import OptimizerNames
@@ -48,8 +49,9 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         if self.metric_for_best_model not in (None, "loss", "eval_loss"):
             raise ValueError(f"--metric_for_best_model 只有 loss（验证损失）可选，实际是 {self.metric_for_best_model}")
 
-        # CUDA、MPS、CPU 由 Trainer 自己选；这里只补上它不会自己选的。
-        self.use_cpu = self.use_cpu or best_device().type == "cpu"
+        # 设备由 Trainer 自己选；用不上的显卡（里面没有给它编译的算子）它也选，所以那时要它用 CPU。
+        self.asked_for_cpu = self.use_cpu or parse_flag_from_env("ACCELERATE_USE_CPU")
+        self.use_cpu = self.asked_for_cpu or best_device().type == "cpu"
         if self.fp16 and self.bf16:
             raise ValueError("--bf16 和 --fp16 只能选一种")
         if self.fp16 and self.use_cpu:
@@ -74,6 +76,15 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
     def autocast(self) -> torch.dtype | None:
         """自动混合精度用的类型；None 是不用。"""
         return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
+
+    @property
+    def n_gpu(self) -> int:
+        """一个进程用几块显卡：最多一块。
+
+        看得见几块时，Trainer 默认用 ``nn.DataParallel`` 把一批从头切成几份；首尾相接的一批只有一行，切不开。
+        要用几块，就用 torchrun 启动几个进程。
+        """
+        return min(1, super().n_gpu)
 
     @property
     def sharded(self) -> bool:

@@ -1,6 +1,7 @@
 """这个模型能不能用免填充的批次：看得出来的先看，其余的不查名单，当场用两段很短的对话试一次。"""
 
 import inspect
+import math
 from contextlib import nullcontext
 from functools import partial
 
@@ -101,6 +102,8 @@ def _try_packing(
         with frozen_in_bf16(model) if dtype is not None and hold_frozen else nullcontext():
             with torch.no_grad(), precision:
                 packed = model(**packed_batch)
+            if not math.isfinite(packed.loss.item()):
+                return f"用 {str(dtype or base.dtype).removeprefix('torch.')} 算出的损失不是有限的数"
             if (packed.logits[packed_batch["labels"] != IGNORE_INDEX] - expected).abs().max().item() > tolerance:
                 return "免填充的一行与填充的批次算出的 logits 不同"
             if abs(packed.loss.item() - padded.loss.item()) > tolerance:
