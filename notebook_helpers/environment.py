@@ -50,7 +50,9 @@ def _package(name: str) -> tuple[str, str, str]:
 
 
 def _wanted() -> dict[str, Requirement]:
-    """``pyproject.toml`` 里的各项要求。"""
+    """``pyproject.toml`` 里的各项要求；只抄走了几个文件、没有它的，不作要求。"""
+    if not _PROJECT.is_file():
+        return {}
     project = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]
     requirements = [Requirement(line) for line in project["dependencies"]]
     return {requirement.name: requirement for requirement in requirements}

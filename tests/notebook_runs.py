@@ -13,7 +13,7 @@ DESK = (
     "base_model", "clinic", "data", "finetuning", "notebook_helpers", "results", "self_check", "data_exercise.py",
     "data_solution.py", "lora_exercise.py", "lora_solution.py", "train_lora_solution.py",
     "debug_exercise.py", "debug_solution.py", "compare_methods.py",
-    "inspect_data.py",
+    "inspect_data.py", "pyproject.toml",
 )  # fmt: skip
 
 
