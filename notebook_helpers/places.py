@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from collections.abc import Mapping
 
 # 各家的环境里都有、别处没有的环境变量。
@@ -23,8 +24,8 @@ def how_to_install(environment: Mapping[str, str] = os.environ) -> str:
     """缺了库、版本不合时，怎样装。"""
     if name := hosted(environment):
         return (
-            f"这里是 {name}，不用 uv run：在一个新的单元格里运行 "
-            "%pip install -q uv 和 !uv pip install --system -q -r pyproject.toml，再重启内核，从头运行"
+            f"这里是 {name}，不用 uv run：在一个新的单元格里运行 %pip install -q uv 和 "
+            f"!uv pip install -q --python {sys.executable} -r pyproject.toml，再重启内核，从头运行"
         )
     return "请关掉它，在项目目录里运行 uv run jupyter lab"
 

@@ -88,7 +88,7 @@ def test_hosted_notebooks_are_recognised(variable, name):
     here = {variable: "1"}
     assert places.hosted(here) == name
     assert f"这里是 {name}" in places.how_to_install(here)
-    assert "uv pip install --system" in places.how_to_install(here)
+    assert f"uv pip install -q --python {sys.executable} -r pyproject.toml" in places.how_to_install(here)
     assert "git clone" in places.how_to_enter(here)
 
 

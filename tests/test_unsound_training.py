@@ -180,8 +180,11 @@ FREE = {
 def test_every_flag_of_the_trainer_is_classified():
     names = {field.name for field in dataclasses.fields(TrainingArguments)}
     classes = [CHANGES_TRAINING, FREE, set(REFUSED)]
-    assert set().union(*classes) == names
-    assert sum(map(len, classes)) == len(names), "有的参数归在两类里"
+    classified = set().union(*classes)
+    assert names <= classified
+    # 没有了的参数也要去掉；下面两个是新版的 transformers 才有的
+    assert classified - names <= {"activation_checkpointing", "activation_checkpointing_kwargs"}
+    assert sum(map(len, classes)) == len(classified), "有的参数归在两类里"
 
 
 VALUES = {

@@ -62,7 +62,7 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
             self.fp16 = self.fp16 or fastest == torch.float16
         if self.tf32 is None and not self.use_cpu and is_ampere_or_newer():
             self.tf32 = True
-        # transformers 5.18 起，这个参数叫 activation_checkpointing，旧名会警告；大家熟悉的是旧名。
+        # 新的 transformers（5.23）里，这个参数叫 activation_checkpointing，旧名会警告；大家熟悉的是旧名。
         if getattr(self, "activation_checkpointing", False) is None:
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
