@@ -69,6 +69,12 @@ def test_libraries_that_are_too_old(old_transformers):
     assert "uv run python chat.py" in result.stderr
 
 
+def test_the_card_is_measured_with_what_is_there(old_transformers):
+    command = [sys.executable, "-m", "benchmarks.gpu", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=old_transformers)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_in_a_notebook_that_is_no_error(old_transformers):
     """导入时不停下：第 0 节的表说得更清楚。"""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import finetuning; print(*finetuning._outdated())"
