@@ -65,7 +65,7 @@ def _check_libraries() -> None:
     """没有用 ``uv run`` 时，多半一个库也没有，或是别的项目的旧版本：说一句话，不让学习者去读导入失败的调用栈。"""
     missing = [name for name in _NEEDED if find_spec(name) is None]
     # 量的就是有显卡的那台机器：那里装着什么版本，就用什么版本。
-    measuring = "-m" in sys.orig_argv and "benchmarks.gpu" in sys.orig_argv
+    measuring = "benchmarks.gpu" in sys.orig_argv
     outdated = [] if missing or measuring else _outdated()
     if not missing and not outdated:
         return

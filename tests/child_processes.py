@@ -88,12 +88,6 @@ def run_command(
         退出码、标准输出、标准错误。要看启动本身的（多快、导入什么），用真的 ``subprocess``。
     """
     words = [str(each) for each in arguments]
-    if not _FORK and before is None:
-        command = [sys.executable, *_as_command(script), *words]
-        environment = {**os.environ, "PYTHONUTF8": "1"}
-        return subprocess.run(
-            command, cwd=cwd, input=text, env=environment, capture_output=True, encoding="utf-8", check=False
-        )
     with tempfile.TemporaryDirectory() as name:
         streams = [Path(name, stream) for stream in ("stdin", "stdout", "stderr")]
         for stream, content in zip(streams, (text, "", ""), strict=True):
@@ -102,10 +96,6 @@ def run_command(
         process.join()
         output, errors = (stream.read_text(encoding="utf-8") for stream in streams[1:])
     return subprocess.CompletedProcess([script, *words], process.exitcode or 0, output, errors)
-
-
-def _as_command(script: str) -> list[str]:
-    return [str(ROOT / script)] if script.endswith(".py") else ["-m", script]
 
 
 def _run_command(
