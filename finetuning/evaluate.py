@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 
@@ -79,6 +80,31 @@ def mean_loss(
         autocast: 自动混合精度的类型；None 是检验自己的（见 :func:`_precision`）。
         accelerator: 几个进程时，各算一部分；每个进程走一样多批（FSDP 一批里要互相等），多出来的不算。
     """
+    totals = _row_totals(model, dataset, collate, batch_size, autocast, accelerator)
+    return sum(total for total, _ in totals.values()) / sum(count for _, count in totals.values())
+
+
+def row_losses(
+    model: PreTrainedModel,
+    dataset: TokenizedDataset,
+    collate: Callable[[list], dict[str, Any]],
+    batch_size: int = _BATCH_SIZE,
+    autocast: torch.dtype | None = None,
+) -> list[float]:
+    """每一段各自的平均损失，次序与 ``dataset`` 相同；参数见 :func:`mean_loss`。"""
+    totals = _row_totals(model, dataset, collate, batch_size, autocast)
+    return [totals[index][0] / totals[index][1] for index in range(len(dataset))]
+
+
+def _row_totals(
+    model: PreTrainedModel,
+    dataset: TokenizedDataset,
+    collate: Callable[[list], dict[str, Any]],
+    batch_size: int,
+    autocast: torch.dtype | None,
+    accelerator: Accelerator | None = None,
+) -> dict[int, tuple[float, int]]:
+    """每一段（它在 ``dataset`` 里的位置）的损失之和，和要学的 token 数。"""
     parallel = threads.worthwhile(model.device.type) and threads.is_safe(model)
     lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
     most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
@@ -87,24 +113,29 @@ def mean_loss(
         batches += [[]] * (-len(batches) % accelerator.num_processes)
         batches = batches[accelerator.process_index :: accelerator.num_processes]
 
-    def losses(indices: list[int]) -> tuple[float, int]:
-        """一批的损失之和，和要学的 token 数。"""
-        batch = collate([dataset[index] for index in indices or [0]])
+    def losses(indices: list[int]) -> dict[int, tuple[float, int]]:
+        """一批里的各段；空的一批也算一段，只是不计。"""
+        examples = [dataset[index] for index in indices or [0]]
+        batch = collate(examples)
         batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-        labels = batch["shift_labels"] if "shift_labels" in batch else batch["labels"][:, 1:]
-        supervised = int((labels != IGNORE_INDEX).sum())
+        labels = batch.pop("labels")
+        shifted = batch.pop("shift_labels", None)
         with torch.no_grad(), _precision(model, autocast):
-            total = model(**batch).loss.item() * supervised
+            logits = model(**batch).logits
+        if shifted is None:
+            logits, shifted = logits[:, :-1], labels[:, 1:]
+        learnt = shifted != IGNORE_INDEX  # 先后与各段的次序相同，拼成一行的也是
+        each = cross_entropy(logits[learnt].float(), shifted[learnt], reduction="none")
+        counts = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in examples]
+        sums = [part.double().sum().item() for part in each.split(counts)]
         bar.update(len(indices))
-        return (total, supervised) if indices else (0.0, 0)
+        return dict(zip(indices, zip(sums, counts, strict=True), strict=False))
 
     with _evaluating(model), _progress(sum(map(len, batches)), "算损失", "段") as bar:
-        totals, counts = zip(*threads.each(losses, batches, parallel), strict=True)
-    shares = [(sum(totals), sum(counts))]
+        shares = list(threads.each(losses, batches, parallel))
     if accelerator is not None and accelerator.num_processes > 1:
         shares = gather_object(shares)
-    total, supervised = (sum(numbers) for numbers in zip(*shares, strict=True))
-    return total / supervised
+    return {index: total for share in shares for index, total in share.items()}
 
 
 def generate_answers(

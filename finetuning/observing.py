@@ -13,7 +13,7 @@ from finetuning.chatml import ChatML
 from finetuning.collator import IGNORE_INDEX
 from finetuning.conversations import Conversation
 from finetuning.data import Splits, TokenizedDataset
-from finetuning.evaluate import mean_loss
+from finetuning.evaluate import mean_loss, row_losses
 from finetuning.training import CheckedTrainer, planned_steps
 
 _LOOKED_AT = 500  # 数要学的 token 时，看这么多段，从头到尾均匀地取
@@ -94,15 +94,15 @@ def first_batch_symptoms(trainer: CheckedTrainer, fresh_adapter: bool = False) -
 
 
 def learnt_symptoms(trainer: CheckedTrainer) -> dict[str, float]:
-    """训练以后，训练数据自己学得怎样：均匀地取 ``_REREAD`` 段，一段一段算损失；几张卡切分权重的不看。"""
+    """训练以后，训练数据自己学得怎样：均匀地取 ``_REREAD`` 段，各算损失；几张卡切分权重的不看。"""
     if trainer.sharded:
         return {}
     dataset = cast(TokenizedDataset, trainer.train_dataset)
     model = cast(PreTrainedModel, trainer.model)
-    losses = [
-        mean_loss(model, cast(TokenizedDataset, [dataset[index]]), trainer.data_collator, 1, trainer.own_autocast)
-        for index in range(0, len(dataset), max(1, -(-len(dataset) // _REREAD)))
-    ]
+    looked_at = range(0, len(dataset), max(1, -(-len(dataset) // _REREAD)))
+    rows = cast(TokenizedDataset, [dataset[index] for index in looked_at])
+    batch_size = trainer.args.per_device_train_batch_size  # 训练放得下的，这里也放得下
+    losses = row_losses(model, rows, trainer.data_collator, batch_size, trainer.own_autocast)
     typical = median(losses)
     unlearnt = sum(loss > typical + _UNLEARNT for loss in losses)
     return {"typical_loss": typical, "unlearnt_share": unlearnt / len(losses)}
