@@ -1,5 +1,6 @@
 """验证损失：每个 token 的平均，与一批几段无关；没有验证数据就从训练数据里留出；提前停下，断了再接也一样。"""
 
+import copy
 import json
 import shutil
 from functools import partial
@@ -13,15 +14,21 @@ from safetensors.torch import load_file
 from test_nothing_lost import FULL, LORA, flags, log_of
 from test_training_run import make_workplace, write
 from test_unsound_training import run
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_callback import TrainerState
 
+from data_solution import SFTDataset
 from finetuning.chatml import CHAT_TEMPLATE
+from finetuning.collator import PackedCollator, PaddedCollator
+from finetuning.evaluate import row_losses
+from finetuning.model import load_model
 from finetuning.reading import load_conversations
+from finetuning.shortcuts.packing import enable_packing
 from finetuning.stopping import EarlyStopping
 
 EVERY_STEP = ["--eval_strategy", "steps", "--eval_steps", "1", "--save_strategy", "steps", "--save_steps", "1"]
 RESUME = ["--resume_from_checkpoint", "true"]
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +36,12 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_workplace(tmp_path_factory.mktemp("work"))
     write(path / "validation.jsonl", range(200, 233))
     return path
+
+
+@pytest.fixture(scope="module")
+def base() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    model, tokenizer, _ = load_model(str(ROOT / "base_model"))
+    return model, tokenizer
 
 
 def state_of(output_dir: Path) -> TrainerState:
@@ -68,6 +81,24 @@ def test_the_loss_does_not_depend_on_the_batch(workplace, tmp_path, padding_free
     assert found == pytest.approx([found[0]] * 3, rel=1e-6)
     expected = loss_one_by_one(out / "checkpoint-1", workplace / "validation.jsonl", workplace / "base")
     assert found[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_each_row_has_its_own_loss(base, packed):
+    """一批里的各段分得开：与一段一段地交给 transformers 算的相同，次序也相同。"""
+    model, tokenizer = copy.deepcopy(base[0]), base[1]
+    conversations = load_conversations(ROOT / "data/test.jsonl")[:40]
+    dataset = SFTDataset(conversations, tokenizer)
+    assert not packed or enable_packing(model) is None
+    collate = PackedCollator() if packed else PaddedCollator(tokenizer.pad_token_id)
+    found = row_losses(model, dataset, collate, batch_size=16)
+    with torch.no_grad():
+        expected = [
+            base[0](**{name: torch.tensor([ids]) for name, ids in dataset[index].items()}).loss.item()
+            for index in range(len(dataset))
+        ]
+    assert len({round(loss, 3) for loss in expected}) > 30
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_smoothing_is_for_training_only(workplace, tmp_path):

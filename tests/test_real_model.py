@@ -1,0 +1,89 @@
+"""真实的模型那一课：数据、衡量、记录；用自带的基座走几步，走的是同样的代码。"""
+
+import json
+from pathlib import Path
+
+import pytest
+from child_processes import ROOT, run_command
+
+from benchmarks import real_data
+from benchmarks.gemma import convert
+from benchmarks.real_model import RECORD, VARIATIONS
+from finetuning.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data")
+    real_data.write(directory)
+    return directory
+
+
+def test_the_data_is_ours_and_nothing_tested_was_learnt(data):
+    rows = {path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in data.iterdir()}
+    assert {name: len(own) for name, own in rows.items()} == {
+        "train_600": 600, "train_300": 300, "train_150": 150, "dev": 60, "test": 96,
+    }  # fmt: skip
+    assert rows["train_600"][:300] == rows["train_300"]
+    written = {
+        json.dumps(json.loads(line)["conversations"], ensure_ascii=False)
+        for name in ("data/example/library", "data/example/library_test", "data/train", "data/dev", "data/test")
+        for line in (ROOT / f"{name}.jsonl").read_text("utf-8").splitlines()
+    }
+    asked = {
+        name: {json.dumps(row["conversations"][:-1], ensure_ascii=False) for row in own} for name, own in rows.items()
+    }
+    assert all(json.dumps(row["conversations"], ensure_ascii=False) in written for own in rows.values() for row in own)
+    assert not asked["test"] & asked["train_600"]
+    assert not asked["dev"] & asked["train_600"]
+
+
+def test_the_references_keep_the_style(data):
+    """规则若连参考答案都说不合口吻，量的就不是口吻；明显不合的，也要看得出来。"""
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text("utf-8").splitlines()]
+    library = [row["conversations"][-1]["content"] for row in rows if real_data.is_library(row["skill"])]
+    assert len(library) == 40
+    assert all(map(real_data.keeps_style, library))
+    for wrong in ("能。", "你可以在一层服务台办，带上身份证。", "可以的亲，带上身份证就能办！", "说" * 81):
+        assert not real_data.keeps_style(wrong)
+
+
+def test_it_runs_and_goes_on_where_it_stopped(tmp_path):
+    record = tmp_path / "record.json"
+    command = ["--steps", "2", "--output_dir", tmp_path / "out", "--record", record, "--names"]
+    first = run_command("benchmarks/real_model.py", "base_model", *command, "普通")
+    assert first.returncode == 0, first.stderr
+    once = json.loads(record.read_text("utf-8"))
+    assert len(once["base"]["few_shot"]["answers"]) == len(once["questions"]) == 96
+    assert list(once["runs"]) == ["普通"]
+    run = once["runs"]["普通"]
+    assert [entry["step"] for entry in run["log"] if "eval_loss" in entry] == [1, 2]
+    assert len(run["measured"]["losses"]) == len(run["measured"]["answers"]) == 96
+    assert run["measured"]["text_loss_adapter_off"] == pytest.approx(once["base"]["chat"]["text_loss"], rel=1e-5)
+    again = run_command("benchmarks/real_model.py", "base_model", *command, "普通")
+    assert again.returncode == 0, again.stderr
+    assert "train_lora_solution" not in again.stdout
+    assert json.loads(record.read_text("utf-8")) == once
+
+
+def test_the_record_of_another_model_is_not_written_over(tmp_path):
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"model": "另一个", "questions": []}), encoding="utf-8")
+    result = run_command("benchmarks/real_model.py", "base_model", "--output_dir", tmp_path / "out", "--record", record)
+    assert result.returncode == 1
+    assert "另一个模型" in result.stderr
+    assert json.loads(record.read_text("utf-8"))["model"] == "另一个"
+
+
+def test_the_stored_record_is_whole():
+    record = json.loads((ROOT / RECORD).read_text(encoding="utf-8"))
+    assert set(record["runs"]) == set(VARIATIONS)
+    for name, run in record["runs"].items():
+        changed = {key for key, value in run["settings"].items() if value != record["runs"]["普通"]["settings"][key]}
+        assert changed == set(VARIATIONS[name]), name
+        assert run["settings"]["steps"] == max(entry["step"] for entry in run["log"]), name
+
+
+def test_gemma_needs_its_packages(tmp_path):
+    with pytest.raises(UserError, match="uv run --with gguf"):
+        convert(tmp_path / "gemma")
