@@ -8,7 +8,7 @@ from child_processes import ROOT, run_command
 
 from benchmarks import real_data
 from benchmarks.gemma import convert
-from benchmarks.real_model import RECORD, VARIATIONS
+from benchmarks.real_model import RECORD, VARIATIONS, table
 from finetuning.errors import UserError
 
 
@@ -82,6 +82,11 @@ def test_the_stored_record_is_whole():
         changed = {key for key, value in run["settings"].items() if value != record["runs"]["普通"]["settings"][key]}
         assert changed == set(VARIATIONS[name]), name
         assert run["settings"]["steps"] == max(entry["step"] for entry in run["log"]), name
+
+
+def test_the_table_is_of_the_record():
+    record = json.loads((ROOT / RECORD).read_text(encoding="utf-8"))
+    assert (ROOT / RECORD).with_suffix(".md").read_text(encoding="utf-8") == table(record)
 
 
 def test_gemma_needs_its_packages(tmp_path):
