@@ -11,7 +11,7 @@ from typing import Any
 
 from small_world.world import IN_CONTEXT_SKILLS
 
-SIZES = (600, 300, 150)  # 训练数据取多少段；少的都是多的里面的
+SIZES = (600, 150)  # 训练数据取多少段；少的都是多的里面的
 _LIBRARY, _DATA = Path("data/example"), Path("data")
 _SKILLS = [skill.name for skill in IN_CONTEXT_SKILLS]
 _LIBRARY_DEV = 30
