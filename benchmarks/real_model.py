@@ -18,6 +18,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks import real_data, real_measure
@@ -82,7 +83,6 @@ def train(model: str, data: Path, settings: dict[str, float], run_dir: Path) -> 
         "metrics": {name: metrics[name] for name in ("trainable_parameters", "train_seconds", "peak_memory_mb")},
         "diagnosis": [finding["name"] for finding in metrics["diagnosis"]],
         "log": symptoms["log"],
-        "train_loss": symptoms["typical_loss"],
         "saved_mb": saved_bytes(run_dir) / 1e6,
         "measured": measured,
         "script_seconds": round(trained - started, 1),
@@ -151,9 +151,10 @@ def table(record: dict[str, Any]) -> str:
         measured = run["measured"]
         validated = [(entry["eval_loss"], entry["step"]) for entry in run["log"] if "eval_loss" in entry]
         lowest, step = min(validated)
+        losses = [entry["loss"] for entry in run["log"] if "loss" in entry][-5:]  # 一次的太跳，取最后五次的平均
         shares = " | ".join(f"{measured[key]:.0%}" for key in ("right", "style", "ended"))
         lines.append(
-            f"| {name} | {run['settings']['steps']} | {run['train_loss']:.3f} | {lowest:.3f}（{step}） | "
+            f"| {name} | {run['settings']['steps']} | {mean(losses):.3f} | {lowest:.3f}（{step}） | "
             f"{validated[-1][0]:.3f} | {shares} | {measured['text_loss']:.3f} |"
         )
     return "\n".join(lines) + "\n"
