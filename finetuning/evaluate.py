@@ -125,9 +125,10 @@ def _row_totals(
         if shifted is None:
             logits, shifted = logits[:, :-1], labels[:, 1:]
         learnt = shifted != IGNORE_INDEX  # 先后与各段的次序相同，拼成一行的也是
-        each = cross_entropy(logits[learnt].float(), shifted[learnt], reduction="none")
+        # MPS 没有 float64，所以先搬回 CPU
+        each = cross_entropy(logits[learnt].float(), shifted[learnt], reduction="none").cpu().double()
         counts = [sum(label != IGNORE_INDEX for label in example["labels"][1:]) for example in examples]
-        sums = [part.double().sum().item() for part in each.split(counts)]
+        sums = [part.sum().item() for part in each.split(counts)]
         bar.update(len(indices))
         return dict(zip(indices, zip(sums, counts, strict=True), strict=False))
 
