@@ -71,14 +71,10 @@ def _check_libraries() -> None:
         return
     problem = f"没有装 {'、'.join(missing)}" if missing else f"{'、'.join(outdated)}"
     message = f"这个 Python（{sys.executable}）里{problem}；"
-    script = Path(sys.argv[0])
-    if "-m" in sys.orig_argv:  # python -m self_check
-        command = f"-m {sys.orig_argv[sys.orig_argv.index('-m') + 1]}"
-    elif script.suffix == ".py" and _ROOT in script.resolve().parents:
-        command = script.name
-    elif missing:  # 例如在 notebook 里：不能把整个进程结束掉
-        raise ImportError(f"{message}请用 uv run 启动，例如 uv run jupyter lab tutorial.ipynb。")
-    else:  # 版本不合的，notebook 的第 0 节会说
+    command = _started_by()
+    if command is None and missing:
+        raise ImportError(f"{message}请照教程的第 0 节装好（终端里：uv run jupyter lab tutorial.ipynb）。")
+    if command is None:  # 版本不合的，教程的第 0 节会说
         return
     print(
         f"错误：{message}请在项目的目录里用 uv run python {command} 运行，它会装好各个库；"
@@ -86,6 +82,16 @@ def _check_libraries() -> None:
         file=sys.stderr,
     )
     raise SystemExit(1)
+
+
+def _started_by() -> str | None:
+    """这个进程是项目的哪个脚本、哪个模块；notebook 的内核里、别人的程序里是 None：不能把整个进程结束掉。"""
+    if "ipykernel" in sys.modules:  # 内核也是由 python -m 启动的
+        return None
+    if "-m" in sys.orig_argv:  # python -m self_check
+        return f"-m {sys.orig_argv[sys.orig_argv.index('-m') + 1]}"
+    script = Path(sys.argv[0])
+    return script.name if script.suffix == ".py" and _ROOT in script.resolve().parents else None
 
 
 def _outdated() -> list[str]:

@@ -46,7 +46,10 @@ def _package(name: str) -> tuple[str, str, str]:
         return name, "没有装", "✓ 用不着" if unneeded else f"✗ {how_to_install()}"
     wanted = _wanted().get(name)
     good = wanted is None or wanted.specifier.contains(version, prereleases=True)
-    return name, version, "✓" if good or wanted is None else f"✗ 要 {wanted.specifier}：{how_to_install()}"
+    if good or wanted is None:
+        return name, version, "✓"
+    bounds = sorted(map(str, wanted.specifier), reverse=True)  # 下限写在上限前面：>=5.18,<6
+    return name, version, f"✗ 要 {','.join(bounds)}：{how_to_install()}"
 
 
 def _wanted() -> dict[str, Requirement]:

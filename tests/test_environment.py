@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+import notebook_runs
 import pytest
+from nbclient import NotebookClient
 from test_training_run import trainer_for, write
 from toy_models import save_toy
 from transformers import TrainerCallback
@@ -44,12 +47,34 @@ def test_a_module_without_the_libraries():
 
 
 def test_elsewhere_it_is_an_import_error():
-    """不是从项目的脚本来的（例如 notebook）：不能把整个进程结束掉。"""
+    """不是从项目的脚本来的（别人的程序）：不能把整个进程结束掉。"""
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\ntry:\n    import finetuning\nexcept ImportError as e: print(e)"
     )
     result = subprocess.run([sys.executable, "-S", "-E", "-c", code], capture_output=True, encoding="utf-8")
     assert "uv run jupyter lab tutorial.ipynb" in result.stdout
+
+
+def run_in_a_kernel(source: str, folder: Path = ROOT) -> nbformat.NotebookNode:
+    """在一个真的内核里运行一格；内核死了就抛 ``DeadKernelError``。"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True, resources=resources).execute()
+    return notebook.cells[0]
+
+
+def section_0() -> str:
+    return next(cell.source for cell in notebook_runs.read().cells if cell.id == "env")
+
+
+def test_a_kernel_without_a_library_is_not_ended(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['peft'] = None\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (output,) = run_in_a_kernel("import finetuning").outputs
+    assert output.ename == "ImportError"
+    assert "没有装 peft；请照教程的第 0 节装好" in output.evalue
+    (output,) = run_in_a_kernel(section_0()).outputs
+    assert "没有 peft" in output.text
 
 
 @pytest.fixture
@@ -75,11 +100,11 @@ def test_the_card_is_measured_with_what_is_there(old_transformers):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_in_a_notebook_that_is_no_error(old_transformers):
-    """导入时不停下：第 0 节的表说得更清楚。"""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import finetuning; print(*finetuning._outdated())"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=old_transformers)
-    assert "4.57.1 太旧" in result.stdout, result.stderr
+def test_section_0_tells_of_libraries_that_are_too_old(old_transformers, monkeypatch):
+    """在真的内核里：导入时不停下，表里说得更清楚。"""
+    monkeypatch.setenv("PYTHONPATH", old_transformers["PYTHONPATH"])
+    (output,) = run_in_a_kernel(section_0()).outputs
+    assert re.search(r"✗ 要 >=5\.\d+,<6：", html.unescape(output.data["text/html"]))
 
 
 PLACES = {
@@ -120,7 +145,7 @@ def test_section_0_in_a_hosted_notebook(monkeypatch, tmp_path):
     page = html.unescape(environment.show().data)
     assert "Colab" in page
     assert "✓ 用不着" in page
-    assert "✗ 要 <6,>=5" in page
+    assert re.search(r"✗ 要 >=5\.\d+,<6：", page)
     assert "%cd" in page
     assert "训练真实的模型以前，请看：这块显卡太旧。" in page
     assert "uv run jupyter lab" not in page
