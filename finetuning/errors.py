@@ -29,6 +29,13 @@ _MEMORY_REMEDIES = {  # “训练前的检验”里也有“训练”两个字�
     MERGING: "适配器自己已经存好；合并要放得下整个模型，请去掉 --merge_and_save，或换一台内存大的机器来合并",
 }
 
+# 换了 torch，先装好的 torchvision 还是为旧的那个编译的：transformers 一导入它就失败。
+# Notebook 的第 0 节也说这一句。
+WRONG_TORCHVISION = (
+    "torchvision 与装的 torch 不配套，一导入就失败；这里用不着它，请卸载："
+    f'uv pip uninstall --python "{sys.executable}" torchvision torchaudio'
+)
+
 
 class UserError(Exception):
     """由用户的输入引起的错误；消息是一句完整的中文：哪里错了，在什么位置，怎么办。"""
@@ -101,16 +108,18 @@ def run_main(main: Callable[[], None]) -> None:
             abandon_stdout()
             raise SystemExit(1) from None
         except Exception as error:
-            message = str(error) if isinstance(error, UserError) else _out_of_resources(error)
+            message = str(error) if isinstance(error, UserError) else _remedy(error)
             if message is None:
                 raise
             print(f"错误：{message}", file=sys.stderr)
             raise SystemExit(1) from None
 
 
-def _out_of_resources(error: Exception) -> str | None:
-    """内存、磁盘、权限不够，显卡用不了时的一句话；别的错误是 None。"""
+def _remedy(error: Exception) -> str | None:
+    """内存、磁盘、权限不够，显卡用不了，库不配套时的一句话；别的错误是 None。"""
     text = str(error)
+    if any("torchvision::" in str(cause) for cause in _causes(error)):
+        return f"{WRONG_TORCHVISION}。"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(text)):
         doing = current_stage()
         remedy = next((advice for name, advice in _MEMORY_REMEDIES.items() if name in doing), "请换小一些的模型或数据")
@@ -135,3 +144,10 @@ def _out_of_resources(error: Exception) -> str | None:
     if isinstance(error, PermissionError) or "Read-only file system" in text:
         return f"没有权限读写文件（{text}）；请检查权限，或用 --output_dir 换一个目录。"
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """这个异常，引起它的，引起引起它的……"""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

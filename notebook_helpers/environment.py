@@ -1,5 +1,6 @@
 """开始之前看一看环境：版本、设备、线程；不合适的，说出怎样改，而不是报错。"""
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -11,6 +12,7 @@ from IPython.display import HTML
 from packaging.requirements import Requirement
 
 from finetuning.device import best_device, describe_device, find_trouble
+from finetuning.errors import WRONG_TORCHVISION
 from notebook_helpers.html import table
 from notebook_helpers.places import hosted, how_to_enter, how_to_install
 
@@ -26,6 +28,7 @@ def show() -> HTML:
     if name := hosted():
         rows += [("地方", name, "✓ 装库、运行命令都在单元格里：命令前面加 !，不用 uv run")]
     rows += [_package(name) for name in _PACKAGES]
+    rows += _torchvision()
     rows += [_device(), _threads(torch.get_num_threads()), _folder()]
     return HTML(table(("", "这里的", "合适吗"), rows))
 
@@ -50,6 +53,18 @@ def _package(name: str) -> tuple[str, str, str]:
         return name, version, "✓"
     bounds = sorted(map(str, wanted.specifier), reverse=True)  # 下限写在上限前面：>=5.18,<6
     return name, version, f"✗ 要 {','.join(bounds)}：{how_to_install()}"
+
+
+def _torchvision() -> list[tuple[str, str, str]]:
+    """这里用不着它；装了而与 torch 不配套的，训练一开始就失败，所以先说。"""
+    try:
+        version = importlib.metadata.version("torchvision")
+        importlib.import_module("torchvision")
+    except importlib.metadata.PackageNotFoundError:
+        return []
+    except Exception:  # 不配套时，RuntimeError、ImportError、OSError 都有
+        return [("torchvision", version, f"✗ {WRONG_TORCHVISION}，再重启内核")]
+    return []
 
 
 def _wanted() -> dict[str, Requirement]:

@@ -107,6 +107,38 @@ def test_section_0_tells_of_libraries_that_are_too_old(old_transformers, monkeyp
     assert re.search(r"✗ 要 >=5\.\d+,<6：", html.unescape(output.data["text/html"]))
 
 
+@pytest.fixture
+def wrong_torchvision(tmp_path):
+    """torch 换过以后的 torchvision：导入时报的错与真的相同。"""
+    record = tmp_path / "torchvision-0.23.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.23.0\n", encoding="utf-8")
+    code = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    (tmp_path / "torchvision.py").write_text(code, encoding="utf-8")
+    return tmp_path
+
+
+UNINSTALL = f'uv pip uninstall --python "{sys.executable}" torchvision torchaudio'
+
+
+def test_a_torchvision_for_another_torch_is_one_sentence(wrong_torchvision):
+    command = [sys.executable, "train_lora_solution.py", "--output_dir", str(wrong_torchvision / "out")]
+    variables = {**os.environ, "PYTHONPATH": str(wrong_torchvision), "PYTHONUTF8": "1"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=variables)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert UNINSTALL in result.stderr.splitlines()[-1]
+
+
+def test_section_0_tells_of_a_torchvision_for_another_torch(wrong_torchvision, monkeypatch):
+    monkeypatch.syspath_prepend(wrong_torchvision)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(environment, "find_trouble", lambda: None)
+    assert f"✗ torchvision 与装的 torch 不配套，一导入就失败；这里用不着它，请卸载：{UNINSTALL}" in html.unescape(
+        environment.show().data
+    )
+
+
 PLACES = {
     "COLAB_RELEASE_TAG": "Colab",
     "KAGGLE_KERNEL_RUN_TYPE": "Kaggle",
