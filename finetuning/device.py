@@ -12,6 +12,7 @@ import torch
 
 from finetuning.accelerators import AMPERE, Machine, autocast_dtype, trouble, usable_device
 from finetuning.nvidia_driver import ask_driver
+from finetuning.terminal import launched_by_uv
 
 
 def look() -> Machine:
@@ -35,6 +36,8 @@ def look() -> Machine:
             cpu_has_bf16=bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16")),
             hidden=os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"),
             torch_npu=find_spec("torch_npu") is not None,
+            python=sys.executable,
+            by_uv=launched_by_uv(),
         )
 
 

@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from finetuning.errors import Terminated, stop_signals_handled
+from finetuning.terminal import launcher
 
 
 class GracefulInterrupt(TrainerCallback):
@@ -92,4 +93,4 @@ def resume_command() -> str:
 
 def command_line(argv: Sequence[str]) -> str:
     """可以粘贴到终端里的命令；有空格等的参数加上引号。"""
-    return "uv run python " + (subprocess.list2cmdline(argv) if os.name == "nt" else shlex.join(argv))
+    return f"{launcher()} {subprocess.list2cmdline(argv) if os.name == 'nt' else shlex.join(argv)}"

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from finetuning.errors import UserError
-from finetuning.terminal import say
+from finetuning.terminal import launcher, say
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -46,7 +46,7 @@ def check_directory(path: Path, config_name: str, weights_names: tuple[str, ...]
         if (path / ADAPTER_CONFIG).is_file():
             raise UserError(
                 f"{path} 是适配器，不是整个模型；接着训练它，请用 train_lora_solution.py；要在它的上面做全参数微调，"
-                f"请先合并（uv run python merge.py {path}），再用合并好的目录。"
+                f"请先合并（{launcher()} merge.py {path}），再用合并好的目录。"
             )
         raise UserError(f"{path} 不是模型目录：里面没有 {config_name}。")
     # 要看真正会去读的那个文件：目录里有别的 safetensors 时，库会退回去读 pickle 格式的权重。

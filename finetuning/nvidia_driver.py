@@ -46,10 +46,11 @@ def read_driver(nvml: Any) -> Driver | None:
         ):
             return None
         names = tuple(_name(nvml, index) for index in range(count.value))
+        capability = _capability(nvml) if count.value else None
     finally:
         nvml.nvmlShutdown()
     # 12040 是 12.4
-    return Driver(_text(version), (cuda.value // 1000, cuda.value % 1000 // 10), names)
+    return Driver(_text(version), (cuda.value // 1000, cuda.value % 1000 // 10), names, capability)
 
 
 def _name(nvml: Any, index: int) -> str:
@@ -58,6 +59,18 @@ def _name(nvml: Any, index: int) -> str:
         return f"第 {index} 块"
     nvml.nvmlDeviceGetName(handle, name, ctypes.c_uint(_SIZE))
     return _text(name)
+
+
+def _capability(nvml: Any) -> tuple[int, int] | None:
+    """第一块显卡的计算能力；问不出来是 None。"""
+    handle, major, minor = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
+    with suppress(AttributeError):  # 很旧的驱动里没有这个函数
+        if (
+            nvml.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(0), ctypes.byref(handle)) == 0
+            and nvml.nvmlDeviceGetCudaComputeCapability(handle, ctypes.byref(major), ctypes.byref(minor)) == 0
+        ):
+            return major.value, minor.value
+    return None
 
 
 def _text(buffer: Any) -> str:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from clinic.doctor import Finding, diagnose
 from clinic.symptoms import Symptoms, answer_symptoms, finite_log, from_json
-from finetuning.accelerators import idle_cards
+from finetuning.accelerators import faster_precision, idle_cards
 from finetuning.adapter import adapted_experts, adapted_layers, trains_token_rows, with_experts
 from finetuning.answers import AnsweredQuestion, by_skill, write_answers
 from finetuning.arguments import DataArguments, ModelArguments
@@ -97,7 +97,10 @@ class Report:
         say(f"方法    {self.method}")
         say(f"设备    {describe_device(args.device)}，{precision}")
         if not cast(SFTArguments, args).asked_for_cpu:
-            for sentence in filter(None, (find_trouble(), idle_cards(look(), args.world_size))):
+            machine = look()
+            said = [find_trouble(), idle_cards(machine, args.world_size)]
+            said += [] if half else [faster_precision(machine)]
+            for sentence in filter(None, said):
                 say(f"        {sentence}")
         self._announce_data()
         if self.num_too_long:

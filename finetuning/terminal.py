@@ -33,6 +33,16 @@ def abandon_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def launched_by_uv() -> bool:
+    """是不是由 ``uv run`` 启动的（它设这个环境变量，子进程也看得到）。"""
+    return "UV_RUN_RECURSION_DEPTH" in os.environ
+
+
+def launcher() -> str:
+    """打印的命令怎样开头：照用户启动这个程序的样子，不然 ``uv run`` 会另装一个几个 GB 的环境。"""
+    return "uv run python" if launched_by_uv() else "python"
+
+
 def printable(text: str) -> str:
     """不可见的字符换成 ``·``：模型写出的转义序列能清屏、改剪贴板，双向控制符能把文字倒过来显示。"""
     return "".join(character if _is_harmless(character) else "·" for character in text)

@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 
+from finetuning.terminal import launcher
+
 
 def run_python(*arguments: str) -> None:
-    """相当于在终端里运行 ``uv run python …``；用的就是这个内核的 Python，输出一律按 UTF-8 读写。"""
-    print("$ uv run python", *arguments)
+    """相当于在终端里运行 ``python …``；用的就是这个内核的 Python，输出一律按 UTF-8 读写。"""
+    print("$", launcher(), *arguments)
     process = subprocess.Popen(
         [sys.executable, *arguments],
         stdout=subprocess.PIPE,

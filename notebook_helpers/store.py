@@ -23,6 +23,7 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 def execute(notebook: nbformat.NotebookNode, solved: bool, root: Path = ROOT) -> float:
     """就地运行 ``notebook``，返回秒数；单元格出错就抛出 ``nbclient.exceptions.CellExecutionError``。"""
     os.environ["USE_SOLUTION"] = "1" if solved else "0"
+    os.environ["UV_RUN_RECURSION_DEPTH"] = "1"  # 存下的命令是 uv run 的样子，不论这个程序自己怎样启动
     bar = tqdm(total=len(notebook.cells), desc="运行", unit="格")
     client = NotebookClient(
         notebook,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from finetuning.terminal import say
+from finetuning.terminal import launcher, say
 from self_check import worker
 from self_check.exercise import Exercise
 from self_check.rendering import render, render_json
@@ -23,10 +23,10 @@ from self_check.todos import load_exercise
 _HELP = """\
 检查你写的代码，说出错在哪里。
 
-  uv run python {name}            检查
-  uv run python {name} --watch    每次保存后自动检查，Ctrl-C 结束
-  uv run python {name} --hint     看下一条提示（共三条，不是答案）
-  uv run python {name} --json     结果写成一行 JSON，给程序看
+  {python} {name}            检查
+  {python} {name} --watch    每次保存后自动检查，Ctrl-C 结束
+  {python} {name} --hint     看下一条提示（共三条，不是答案）
+  {python} {name} --json     结果写成一行 JSON，给程序看
 
 退出码：0 全部通过，1 没有通过，2 命令写错了。"""
 
@@ -58,7 +58,7 @@ def run(todo: str, path: Path) -> NoReturn:
             stream.reconfigure(errors="replace")  # Windows 的某些控制台编码不了的字符写成 ?，不要中断
     option = _parse(sys.argv[1:])
     if option == "--help":
-        say(_HELP.format(name=path.name))
+        say(_HELP.format(python=launcher(), name=path.name))
         raise SystemExit(0)
     if option == "--hint":
         say(_next_hint(todo, load_exercise(todo)))

@@ -4,6 +4,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from finetuning.terminal import launcher
+
 
 def learner_file(subject: Any) -> str:
     """学习者的代码在哪个文件里（notebook 里定义的类，是它的单元格）。"""
@@ -36,4 +38,4 @@ def look_at(source_file: str, line: int | None = None) -> str:
     if not Path(source_file).is_file():
         return f"你的代码：{name}" + (f"，第 {line} 行起" if line else "")
     place = f"{name} 第 {line} 行起" if line else name
-    return f"你的代码：{place}\n想要提示：uv run python {name} --hint"
+    return f"你的代码：{place}\n想要提示：{launcher()} {name} --hint"

@@ -9,6 +9,8 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # 有的机器设了它：每个进程都要把 torch、transformers 的几千个模块重新编译一遍，一次多花七八秒。
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# 打印的命令照启动的样子（finetuning.terminal.launcher）；测试不论怎样启动，看的都是 uv run 的样子。
+os.environ["UV_RUN_RECURSION_DEPTH"] = "1"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -15,6 +16,7 @@ from finetuning.accelerators import (
     Driver,
     Machine,
     autocast_dtype,
+    faster_precision,
     has_varlen_attention,
     idle_cards,
     state_table,
@@ -26,9 +28,11 @@ from finetuning.device import find_trouble, look, peak_memory_mb
 
 PAGE = Path(__file__).parents[1] / "docs" / "where_to_run.md"
 BUILD = "2.15.0+cu132"
-KERNELS = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120")
+KERNELS = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")  # PyPI 上给 Linux 的 torch 2.15，没有 PTX
 OLD_DRIVER = Driver("550.54.15", (12, 4), ("Tesla T4",))
 OLDEST_DRIVER = Driver("470.82.01", (11, 4), ("Tesla V100",))
+BLACKWELL_DRIVER = Driver("570.124.06", (12, 8), ("NVIDIA GeForce RTX 5090",), (12, 0))
+TOO_OLD_FOR_BLACKWELL = Driver("550.54.15", (12, 4), ("NVIDIA GeForce RTX 5090",), (12, 0))
 NEW_DRIVER = Driver("595.10", (13, 2), ("NVIDIA GeForce RTX 4090",))
 
 
@@ -50,7 +54,6 @@ CASES = [
     ("A100、30 系、40 系（8.x）", card("NVIDIA A100", (8, 0)), "cuda", BF16, True, ""),
     ("H100、H200（9.0）", card("NVIDIA H200", (9, 0)), "cuda", BF16, True, ""),
     ("50 系（12.0）", card("NVIDIA GeForce RTX 5090", (12, 0)), "cuda", BF16, True, ""),
-    ("比 torch 新，有 PTX 可用", card("NVIDIA X", (13, 0)), "cuda", BF16, True, ""),
     ("T4、20 系（7.5）", card("Tesla T4", (7, 5)), "cuda", FP16, False, ""),
     ("V100（7.0），torch 是 cu126 的", card("Tesla V100", (7, 0), **OLD_BUILD), "cuda", FP16, False, ""),
     ("P100、10 系（6.x），torch 是 cu126 的", card("Tesla P100", (6, 0), **OLD_BUILD), "cuda", None, False, ""),
@@ -59,13 +62,29 @@ CASES = [
     ("显卡比 torch 里的算子新", card("RTX 5090", (12, 0), **OLD_BUILD), "cpu", None, False, "太新.*=auto"),
     ("torch 是 CPU 版（PyPI 上给 Windows 的）", NO_CUDA, "cpu", None, False, "4090.*=auto"),
     ("驱动比 torch 旧", Machine(BUILD, "13.2", driver=OLD_DRIVER), "cpu", None, False, "CUDA 12.4.*13.2.*=cu126"),
-    ("驱动太旧", Machine(BUILD, "13.2", driver=OLDEST_DRIVER), "cpu", None, False, "11.4.*请升级驱动。"),
-    ("驱动够新，torch 找不到显卡", Machine(BUILD, "13.2", driver=NEW_DRIVER), "cpu", None, False, "重启.*--gpus"),
-    ("自己藏起来的（`CUDA_VISIBLE_DEVICES=`）", Machine(BUILD, "13.2", hidden=True), "cpu", None, False, ""),
+    ("50 系，12.8 起的 12.x 驱动", Machine(BUILD, "13.2", driver=BLACKWELL_DRIVER), "cpu", None, False, "12.8.*=cu128"),
+    (
+        "50 系，更旧的驱动",
+        Machine(BUILD, "13.2", driver=TOO_OLD_FOR_BLACKWELL),
+        "cpu",
+        None,
+        False,
+        "12.8 起.*请升级驱动",
+    ),
+    ("驱动太旧", Machine(BUILD, "13.2", driver=OLDEST_DRIVER), "cpu", None, False, "11.4.*请升级驱动（.*换一台.*）。"),
+    (
+        "驱动够新，torch 找不到显卡",
+        Machine(BUILD, "13.2", driver=NEW_DRIVER),
+        "cpu",
+        None,
+        False,
+        "CUDA_VISIBLE.*重启.*--gpus",
+    ),
+    ("自己藏起来的（`CUDA_VISIBLE_DEVICES=-1`）", Machine(BUILD, "13.2", hidden=True), "cpu", None, False, ""),
     ("AMD 显卡（ROCm）", Machine("2.15.0+rocm7.1", hip="7.1", accelerator="cuda", count=1), "cuda", BF16, False, ""),
     ("苹果（MPS）", Machine("2.15.0", accelerator="mps", count=1), "mps", None, False, ""),
-    ("Intel 显卡（XPU）", Machine("2.15.0+xpu", accelerator="xpu", count=1), "xpu", None, False, "没有.*Intel"),
-    ("昇腾 NPU", Machine("2.10.0", accelerator="npu", count=1, torch_npu=True), "npu", None, False, "没有.*昇腾"),
+    ("Intel 显卡（XPU）", Machine("2.15.0+xpu", accelerator="xpu", count=1), "xpu", None, False, "Intel.*没有.*bf16"),
+    ("昇腾 NPU", Machine("2.10.0", accelerator="npu", count=1, torch_npu=True), "npu", None, False, "昇腾.*没有.*bf16"),
     ("装了 torch_npu，找不到 NPU", Machine("2.10.0", torch_npu=True), "cpu", None, False, "CANN"),
 ]
 STATES = [case[:2] for case in CASES]
@@ -77,17 +96,44 @@ def test_each_state(case):
     assert usable_device(state) == device
     assert autocast_dtype(state, device) == dtype
     assert has_varlen_attention(state, device, dtype) == varlen
-    sentence = trouble(state) or idle_cards(state, 1)
+    sentences = "".join(filter(None, (trouble(state), idle_cards(state, 1), faster_precision(state))))
     if not said:
-        assert sentence is None
+        assert sentences == ""
         return
-    assert sentence is not None
-    assert re.search(said, sentence)
-    assert "\n" not in sentence
+    assert re.search(said, sentences)
+    assert "\n" not in sentences
+    assert sentences.endswith("。")
 
 
 def test_the_page_shows_these_states():
     assert state_table(STATES) in PAGE.read_text(encoding="utf-8")
+
+
+def test_only_training_offers_a_flag_of_training():
+    """chat.py 和教程的第 0 节也说 trouble 的那一句，它们没有 --bf16。"""
+    assert all("--bf16" not in (trouble(state) or "") for _, state in STATES)
+
+
+def test_a_new_card_with_an_old_driver_is_not_sent_to_another_torch():
+    assert "uv pip" not in str(trouble(Machine(BUILD, "13.2", driver=TOO_OLD_FOR_BLACKWELL)))
+    assert "uv pip" not in str(trouble(Machine("2.15.0+cpu", driver=TOO_OLD_FOR_BLACKWELL)))
+    assert "=cu128" in str(trouble(Machine("2.15.0+cpu", driver=BLACKWELL_DRIVER)))
+
+
+def test_ptx_runs_on_newer_cards():
+    """自己编译的 torch 里可以有中间代码（``compute_120``），不比它旧的卡都能用。"""
+    assert usable_device(card("NVIDIA X", (13, 0))) == "cpu"
+    assert usable_device(card("NVIDIA X", (13, 0), kernels=(*KERNELS, "compute_120"))) == "cuda"
+
+
+def test_without_uv_run_nothing_is_said_of_it():
+    """照着做就会另装一个环境。"""
+    here = {"by_uv": False, "python": "/opt/my conda/bin/python"}
+    old = str(trouble(Machine(BUILD, "13.2", driver=OLD_DRIVER, **here)))
+    assert 'uv pip install --python "/opt/my conda/bin/python" ' in old
+    assert "uv run" not in old
+    cards = idle_cards(card("Tesla T4", (7, 5), count=2, **here), 1)
+    assert cards == "有 2 块显卡，这一次只用第一块；要都用上，把 python 换成 torchrun --nproc_per_node 2。"
 
 
 def test_several_processes_use_all_cards():
@@ -102,6 +148,7 @@ def test_what_torch_sees_here():
     machine = look()
     assert machine.torch == torch.__version__
     assert device_module.best_device().type == usable_device(machine)
+    assert machine.python == sys.executable
     assert (machine.accelerator is None) == (torch.accelerator.current_accelerator(check_available=True) is None)
 
 
@@ -202,11 +249,20 @@ class FakeNVML:
         buffer.value = f"Card {handle.value}".encode()
         return 0
 
+    def nvmlDeviceGetCudaComputeCapability(self, handle, major, minor):
+        major._obj.value, minor._obj.value = 11 + handle.value, 0
+        return self.result("capability")
+
 
 def test_reading_the_driver():
     nvml = FakeNVML()
-    assert nvidia_driver.read_driver(nvml) == Driver("550.54.15", (12, 4), ("Card 1", "Card 2"))
+    assert nvidia_driver.read_driver(nvml) == Driver("550.54.15", (12, 4), ("Card 1", "Card 2"), (12, 0))
     assert nvml.open == 0
+
+
+@pytest.mark.parametrize("old", [FakeNVML("capability"), FakeNVML(cards=0)])
+def test_a_driver_without_the_capability(old):
+    assert nvidia_driver.read_driver(old).capability is None
 
 
 @pytest.mark.parametrize("failing", ["init", "driver", "cuda", "count"])

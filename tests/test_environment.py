@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from finetuning import training
 from finetuning.errors import UserError
 from finetuning.interrupt import command_line
 from notebook_helpers import environment, places
+from notebook_helpers.shell import run_python
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ["train_sft_solution.py", "train_lora_solution.py", "chat.py", "merge.py", "plan_memory.py"]
@@ -205,3 +207,30 @@ def test_a_report_that_cannot_be_opened_is_said_before_training(tmp_path):
 def test_printed_commands_can_be_pasted():
     words = ["chat.py", "outputs/我的 模型 (新)/a'b"]
     assert shlex.split(command_line(words)) == ["uv", "run", "python", *words]
+
+
+def test_printed_commands_start_as_the_program_was_started(monkeypatch, capsys):
+    """没有用 uv run 的（conda、Colab），照着做也不会另装一个环境。"""
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH")
+    assert command_line(["chat.py", "outputs/lora"]) == "python chat.py outputs/lora"
+    run_python("-c", "")
+    assert capsys.readouterr().out.startswith("$ python -c")
+
+
+@pytest.mark.parametrize(("variables", "start"), [({}, "uv run python"), ({"UV_RUN_RECURSION_DEPTH": ""}, "python")])
+def test_the_self_check_starts_its_commands_the_same_way(variables, start):
+    environment = {name: value for name, value in (os.environ | variables).items() if value}
+    command = [sys.executable, "data_exercise.py", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=environment)
+    assert f"\n  {start} data_exercise.py --hint" in result.stdout
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="没有 uv")
+def test_uv_run_is_recognised():
+    """问真的 uv；--no-project：不动这个项目的环境。"""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from finetuning.terminal import launcher; print(launcher())"
+    bare = {name: value for name, value in os.environ.items() if name != "UV_RUN_RECURSION_DEPTH"}
+    for start, printed in (([], "python"), (["uv", "run", "--no-project", "--offline"], "uv run python")):
+        command = [*start, sys.executable, "-c", code]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=bare)
+        assert result.stdout.strip() == printed, result.stderr

@@ -1,5 +1,6 @@
 """TODO 1 的自查：各项检查、提示，和做完之后的话。"""
 
+from finetuning.terminal import launcher
 from self_check.data.checks import build_checks
 from self_check.data.errors import explain
 from self_check.data.learner import Learner
@@ -29,7 +30,7 @@ DATA = Exercise(
     ),
     next_steps=(
         "回到 tutorial.ipynb，用你的掩码训练（第 3、4 节）",
-        "完整的训练：uv run python train_sft_solution.py",
-        "选做 TODO 2，手写 LoRA：uv run python lora_exercise.py",
+        f"完整的训练：{launcher()} train_sft_solution.py",
+        f"选做 TODO 2，手写 LoRA：{launcher()} lora_exercise.py",
     ),
 )

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from finetuning.terminal import launcher
 from self_check.exercise import Check, Exercise
 from self_check.report import Diagnosis
 
@@ -54,6 +55,6 @@ DEBUG = Exercise(
     learnt="你从症状找到了病因：第一步的损失、权重变没变、梯度、曲线、真的生成，五处各看得出一类错。",
     next_steps=(
         "与参考答案对照：debug_solution.py",
-        "给自己的训练诊断：uv run python -m clinic 结果目录",
+        f"给自己的训练诊断：{launcher()} -m clinic 结果目录",
     ),
 )

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from finetuning.terminal import launcher
 from self_check.exercise import Check, Exercise
 from self_check.lora.torch_errors import explain_torch_errors
 from self_check.report import Diagnosis
@@ -61,6 +62,6 @@ LORA = Exercise(
     next_steps=(
         "回到 tutorial.ipynb，把你的层装进模型（第 6 节）",
         "与参考答案对照：lora_solution.py",
-        "TODO 3，用 PEFT 训练：uv run python train_lora_solution.py",
+        f"TODO 3，用 PEFT 训练：{launcher()} train_lora_solution.py",
     ),
 )
