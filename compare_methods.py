@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from finetuning.arguments import Parser
 from finetuning.errors import UserError, run_main
+from finetuning.terminal import how_to_add
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -182,7 +183,7 @@ def main() -> None:
     arguments, passed_on = parse_arguments()
     methods = list(dict.fromkeys(arguments.methods))
     if "qlora" in methods and find_spec("bitsandbytes") is None:
-        print("没有装 bitsandbytes，所以不比较 QLoRA；要比较，请运行 uv run --extra qlora python compare_methods.py。")
+        print(f"没有装 bitsandbytes，所以不比较 QLoRA；要比较，{how_to_add('bitsandbytes', '--extra qlora')}。")
         methods.remove("qlora")
     if not methods:
         raise UserError("没有要比较的方法。")

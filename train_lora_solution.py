@@ -23,7 +23,7 @@ from data_solution import SFTDataset
 from finetuning.arguments import ByOption, option, parse_arguments
 from finetuning.arguments.options import PREFIX_WITHOUT_CHECKPOINTING, PREFIX_WITHOUT_MARKERS, Rare
 from finetuning.errors import MERGING, UserError, run_main
-from finetuning.terminal import stage
+from finetuning.terminal import how_to_add, stage
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -174,10 +174,7 @@ def main() -> None:
     model_args, data_args, adapter_args, args = parse_arguments(__doc__, DEFAULTS, AdapterArguments)
     method = adapter_args.method
     if method == "qlora" and find_spec("bitsandbytes") is None:
-        raise UserError(
-            "QLoRA 要用 bitsandbytes 库，现在没有装；"
-            "请运行 uv run --extra qlora python train_lora_solution.py --method qlora。"
-        )
+        raise UserError(f"QLoRA 要用 bitsandbytes 库，现在没有装；{how_to_add('bitsandbytes', '--extra qlora')}。")
     if method == "prefix" and args.gradient_checkpointing:
         raise UserError(f"{PREFIX_WITHOUT_CHECKPOINTING}。")
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from finetuning.errors import UserError
-from finetuning.terminal import launcher, say
+from finetuning.terminal import how_to_add, launcher, say
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -110,7 +110,7 @@ def check_supported(name_or_path: str, config: PretrainedConfig) -> None:
     if method and find_spec("bitsandbytes") is None:
         raise UserError(
             f"{name_or_path} 的权重是用 bitsandbytes 量化过的，读它要这个库，现在没有装；"
-            "请在 uv run 后面加上 --extra qlora，或换成没有量化的原版。"
+            f"{how_to_add('bitsandbytes', '--extra qlora')}，或换成没有量化的原版。"
         )
 
 
@@ -233,8 +233,9 @@ def _known_reason(name_or_path: str, error: Exception) -> str | None:
             return "里面没有分词器（tokenizer.json）；请把与模型一起发布的分词器文件也放进去"
         return (
             "它的分词器只有 tokenizer.model（SentencePiece 格式），没有 tokenizer.json；请把带 tokenizer.json 的"
-            "分词器文件也放进去，或在 uv run 后面加上 --with sentencepiece --with protobuf"
+            "分词器文件也放进去；没有的，"
+            f"{how_to_add('sentencepiece protobuf', '--with sentencepiece --with protobuf')}"
         )
     if isinstance(error, ImportError):
-        return f"读它要另外的库（{text.strip().splitlines()[0]}）；请在 uv run 后面加上 --with 这个库的名字"
+        return f"读它要另外的库（{text.strip().splitlines()[0]}）；{how_to_add('这个库的名字', '--with 这个库的名字')}"
     return None

@@ -43,6 +43,18 @@ def launcher() -> str:
     return "uv run python" if launched_by_uv() else "python"
 
 
+def how_to_add(packages: str, flags: str) -> str:
+    """要另外的库时的半句话。
+
+    Args:
+        packages: 库的名字，用空格隔开。
+        flags: ``uv run`` 的参数，如 ``"--extra qlora"``。
+    """
+    if launched_by_uv():
+        return f"请在 uv run 后面加上 {flags}"
+    return f'请运行 uv pip install --python "{sys.executable}" {packages}'
+
+
 def printable(text: str) -> str:
     """不可见的字符换成 ``·``：模型写出的转义序列能清屏、改剪贴板，双向控制符能把文字倒过来显示。"""
     return "".join(character if _is_harmless(character) else "·" for character in text)

@@ -136,7 +136,7 @@ def test_qlora_is_left_out_without_bitsandbytes(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare_methods.py", "--methods", "qlora"])
     with pytest.raises(SystemExit):
         run_main(compare_methods.main)
-    assert "uv run --extra qlora" in capsys.readouterr().out
+    assert "uv run 后面加上 --extra qlora" in capsys.readouterr().out
 
 
 def test_the_table_agrees_with_the_scripts():

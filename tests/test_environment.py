@@ -21,6 +21,7 @@ from transformers import TrainerCallback
 from finetuning import training
 from finetuning.errors import UserError
 from finetuning.interrupt import command_line
+from finetuning.terminal import how_to_add
 from notebook_helpers import environment, places
 from notebook_helpers.shell import run_python
 
@@ -213,6 +214,8 @@ def test_printed_commands_start_as_the_program_was_started(monkeypatch, capsys):
     """没有用 uv run 的（conda、Colab），照着做也不会另装一个环境。"""
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH")
     assert command_line(["chat.py", "outputs/lora"]) == "python chat.py outputs/lora"
+    added = how_to_add("bitsandbytes", "--extra qlora")
+    assert added == f'请运行 uv pip install --python "{sys.executable}" bitsandbytes'
     run_python("-c", "")
     assert capsys.readouterr().out.startswith("$ python -c")
 

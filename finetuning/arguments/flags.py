@@ -15,11 +15,11 @@ CHANGES_TRAINING = {
     "load_best_model_at_end", "metric_for_best_model", "greater_is_better",
 }  # fmt: skip
 
-_LAUNCHER = "切分模型请用启动器：uv run accelerate launch --config_file configs/fsdp.yaml …，见 README 的“多张显卡”"
+_LAUNCHER = "切分模型请用启动器：accelerate launch --config_file configs/fsdp.yaml …，见 README 的“多张显卡”"
 REFUSED = {
     "fsdp": _LAUNCHER,
     "fsdp_config": _LAUNCHER,
-    "deepspeed": "请用启动器：uv run --with deepspeed accelerate launch --use_deepspeed …，见 README 的“多张显卡”",
+    "deepspeed": "请用启动器：accelerate launch --use_deepspeed …，见 README 的“多张显卡”",
     "parallelism_config": "没有在张量并行等切法下验证过；数据并行请用 torchrun 或 accelerate launch",
     "accelerator_config": "其中的 split_batches、dispatch_batches 会改变一步看哪几段对话；多卡请用 torchrun 启动",
     "average_tokens_across_devices": "关掉它，各卡的损失就不再按全部要学的 token 平均，结果随卡数而变",
@@ -34,7 +34,7 @@ REFUSED = {
     "enable_jit_checkpoint": "它在收到 SIGTERM 时把停在半路的当作训练完了；本项目自己处理 SIGTERM：存下检查点再停",
     "ignore_data_skip": "接着训练时会从头重看已经看过的数据，得到的与没有断过的不同",
     "restore_callback_states_from_checkpoint": "它会把上次“该停了”的状态一起恢复，一步不走就结束",
-    "push_to_hub": "它会上传还没有检验的权重和检查点；请在训练完以后用 uv run hf upload 上传输出目录",
+    "push_to_hub": "它会上传还没有检验的权重和检查点；请在训练完以后用 hf upload 上传输出目录",
     "bf16_full_eval": "检验的精度由本项目来定：显卡支持 bf16 就用 bf16 自动混合精度，其余的是 fp32",
     "fp16_full_eval": "检验的精度由本项目来定：显卡支持 bf16 就用 bf16 自动混合精度，其余的是 fp32",
     "label_names": "批次里的标签就叫 labels，换了名字就算不出验证损失",

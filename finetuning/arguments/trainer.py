@@ -15,6 +15,7 @@ from transformers.training_args import OptimizerNames
 from finetuning.arguments.flags import BITSANDBYTES_OPTIMIZERS, REFUSED, TORCH_OPTIMIZERS
 from finetuning.arguments.options import TrainingDefaults
 from finetuning.device import best_device, fastest_dtype, is_ampere_or_newer
+from finetuning.terminal import how_to_add
 
 _SHORT_RUN = 20
 _STRATEGIES = {"eval_strategy": ("no", "steps", "epoch"), "save_strategy": ("no", "steps", "epoch", "best")}
@@ -178,7 +179,7 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         if missing:
             name = min(missing)
             raise ValueError(
-                f"--report_to {name} 不能用：没有这个名字，或没有装它的库（uv run --with {name} python …）"
+                f"--report_to {name} 不能用：没有这个名字，或没有装它的库；{how_to_add(name, f'--with {name}')}"
             )
 
     def _refuse_flags(self) -> None:
@@ -191,7 +192,7 @@ class SFTArguments(TrainingDefaults, TrainingArguments):  # type: ignore[misc]
         if optimizer in BITSANDBYTES_OPTIMIZERS and find_spec("bitsandbytes") is None:
             raise ValueError(
                 f"--optim {optimizer} 要用 bitsandbytes 库，现在没有装；"
-                "请在 uv run 后面加上 --extra qlora，或换 adamw_torch"
+                f"{how_to_add('bitsandbytes', '--extra qlora')}，或换 adamw_torch"
             )
         if optimizer in _OPTIMIZERS - TORCH_OPTIMIZERS - BITSANDBYTES_OPTIMIZERS:
             raise ValueError(
