@@ -80,6 +80,13 @@ def test_a_kernel_without_a_library_is_not_ended(tmp_path, monkeypatch):
     assert "没有 peft" in output.text
 
 
+def test_section_0_without_the_project_s_files(tmp_path):
+    """只下载了 notebook 的：说到哪里去拿其余的。"""
+    (output,) = run_in_a_kernel(section_0(), tmp_path).outputs
+    assert "没有项目的文件" in output.text
+    assert "docs/where_to_run.md" in output.text
+
+
 @pytest.fixture
 def old_transformers(tmp_path):
     """放在最前面的一个旧版本的记录：像 Colab 里先装好的。"""
