@@ -68,6 +68,12 @@ def _memory(outputs: dict[str, str], model: str, method: str, checkpointing: str
     return cells[3:8]
 
 
+def readings(outputs: dict[str, str], group: str) -> list[list[float]]:
+    """读回答的表里以 ``group`` 开头的一行：切题、对、口吻，各是两个读者的个数。"""
+    (line,) = [line for line in outputs["real-readings"].splitlines() if line.startswith(group)]
+    return [[float(number) for number in cell.split("、")] for cell in line.split("|")[3:6]]
+
+
 CLAIMS = [
     # 1 续写与回答
     Claim("title", "会**续写**", ("continue",), lambda o: "今天天气 → '很好" in o["continue"]),
@@ -394,6 +400,114 @@ CLAIMS = [
     ),
     Claim("memory-md", "大模型上常用的数，不是我们量的", (LOGIC,)),
     Claim("inspect-md", "末尾添五段，一段一个毛病", ("inspect", "tests/test_inspect_data.py")),
+    Claim("real-md", "没有显卡也训练得动", ("benchmarks/README.md",)),
+    Claim("real-md", "270 段图书馆咨询台的问答", ("tests/test_real_model.py",)),
+    Claim("real-md", "330 段答案就在问题里的小题", ("tests/test_real_model.py",)),
+    Claim(
+        "real-md",
+        "那些标记它没有学过",
+        ("real-base",),
+        lambda o: rows(o["real-base"])["照 ChatML 问"] == ["0%", "0%", ""],
+    ),
+    Claim("real-base-md", "它把问题再说一遍", ("real-base",), lambda o: "74后面是几？⏎74后面是几？" in o["real-base"]),
+    Claim(
+        "real-base-md",
+        "前两题就答对了，只是不照要求的整句说",
+        ("real-base", "real-answers"),
+        lambda o: "|蓝色。|" in o["real-base"] and "|苹果。|" in o["real-base"],
+    ),
+    Claim(
+        "real-base-md",
+        "逐字匹配几乎是零",
+        ("real-base",),
+        lambda o: numbers(rows(o["real-base"])["先写四个例子"][0])[0] < 0.05,
+    ),
+    Claim(
+        "real-base-md",
+        "图书馆的问题几乎都答不对",
+        ("real-readings",),
+        lambda o: max(readings(o, "图书馆的问题|训练前")[1]) <= 2,
+    ),
+    Claim("real-readings-md", "互不相看的 AI 读者，不是人", ("benchmarks/real_readings.py",)),
+    Claim("real-readings-md", "打乱了次序，不知道哪个是训练前的", ("tests/test_real_model.py",)),
+    Claim("real-readings-md", "1 是全都相同，0 是与碰巧一样", (LOGIC, "tests/test_real_model.py")),
+    Claim("real-vary-md", "“150 段”的步数与普通的相同", ("tests/test_real_model.py",)),
+    Claim(
+        "real-vary-md",
+        "图书馆的回答几乎都自己停下，长短、称呼合乎要求",
+        ("real-vary", "results/real_model.md"),
+        lambda o: numbers(rows(o["real-vary"])["普通"][5])[0] > 0.95,
+    ),
+    Claim(
+        "real-vary-md",
+        "图书馆的问题答对的并没有变多",
+        ("real-readings",),
+        lambda o: max(readings(o, "图书馆的问题|训练后")[1]) <= min(readings(o, "图书馆的问题|训练前")[1]),
+    ),
+    Claim("real-vary-md", "一条往往只出现几次，换一种问法就认不出", ("data/example/README.md", "real-answers")),
+    Claim(
+        "real-vary-md",
+        "读者读，合口吻的不到一半",
+        ("real-readings",),
+        lambda o: 0 < max(readings(o, "图书馆的问题|训练后")[2]) <= 20,
+    ),
+    Claim(
+        "real-vary-md",
+        "普通不到两轮验证损失就最低",
+        ("real-curve",),
+        lambda o: after(o["real-curve"], "普通")[0] < 150,
+    ),
+    Claim(
+        "real-vary-md",
+        "6 轮的验证损失回升了很多，小题的逐字答对却没有变差",
+        ("real-vary",),
+        lambda o: (
+            numbers(rows(o["real-vary"])["6 轮"][2])[0] > 1.3 * numbers(rows(o["real-vary"])["6 轮"][1])[0]
+            and numbers(rows(o["real-vary"])["6 轮"][4])[0] >= numbers(rows(o["real-vary"])["普通"][4])[0]
+        ),
+    ),
+    Claim(
+        "real-vary-md",
+        "150 段的训练损失几乎是零，验证损失却比它最低的时候高了将近一倍",
+        ("real-vary",),
+        lambda o: (
+            numbers(rows(o["real-vary"])["150 段"][0])[0] < 0.01
+            and 1.7 < numbers(rows(o["real-vary"])["150 段"][2])[0] / numbers(rows(o["real-vary"])["150 段"][1])[0] < 2
+        ),
+    ),
+    Claim(
+        "real-vary-md",
+        "诊断（第 10 节）对这两个都说了 overfit，对普通没有说话",
+        ("real-vary",),
+        lambda o: (
+            [rows(o["real-vary"])[each][6] for each in ("6 轮", "150 段", "普通")] == ["overfit"] * 2 + ["没有说话"]
+        ),
+    ),
+    Claim(
+        "real-vary-md",
+        "学得越狠，与要学的无关的散文忘得越多；学习率 ÷4 忘得少，学得也少",
+        ("real-vary",),
+        lambda o: (
+            [
+                name
+                for name, _ in sorted(
+                    (
+                        (name, numbers(rows(o["real-vary"])[name][3])[0])
+                        for name in ("学习率 ÷4", "普通", "6 轮", "150 段")
+                    ),
+                    key=lambda each: each[1],
+                )
+            ]
+            == ["学习率 ÷4", "普通", "6 轮", "150 段"]
+            and numbers(rows(o["real-vary"])["学习率 ÷4"][4])[0] < numbers(rows(o["real-vary"])["普通"][4])[0]
+        ),
+    ),
+    Claim(
+        "real-vary-md",
+        "适配器关掉，就是原来的基座",
+        ("real-skills",),
+        lambda o: numbers(o["real-skills"])[-1] == numbers(o["real-skills"])[-3],
+    ),
     Claim("tools-md", "工具只有一个，写在系统提示里", ("tools-raw",), lambda o: "你有一个计算器" in o["tools-raw"]),
     Claim("tools-after-md", "**掩码的规则没有变**", ("tools-mask", "tests/test_hermes.py")),
     Claim("tools-after-md", "就从那里学起，一直学到结束的标记", ("tests/test_template.py",)),
@@ -445,6 +559,9 @@ CONSTANTS: dict[str, str] = {
     "29.9": "H200 上实测的内存峰值，GB，benchmarks/results/gpu_nvidia-h200.md",
     "11.1": "同上，开梯度检查点",
     "200": "基座的参数，万",
+    "2.7": "Gemma 3 270M 的参数，亿",
+    "270": "真实的基座学的图书馆问答，段，tests/test_real_model.py",
+    "330": "同上，小题",
     "2021": "论文的年份",
     "2023": "论文的年份",
     "2024": "论文的年份",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from child_processes import ROOT, run_command
 
-from benchmarks import real_data
+from benchmarks import real_data, real_readings
 from benchmarks.gemma import convert
 from benchmarks.real_model import RECORD, VARIATIONS, table
 from finetuning.errors import UserError
@@ -24,6 +24,8 @@ def test_the_data_is_ours_and_nothing_tested_was_learnt(data):
     assert {name: len(own) for name, own in rows.items()} == {
         "train_600": 600, "train_150": 150, "dev": 60, "test": 96,
     }  # fmt: skip
+    library = [real_data.is_library(row["skill"]) for row in rows["train_600"]]
+    assert (library.count(True), library.count(False)) == (270, 330)
     assert rows["train_600"][:150] == rows["train_150"]
     written = {
         json.dumps(json.loads(line)["conversations"], ensure_ascii=False)
@@ -92,3 +94,39 @@ def test_the_table_is_of_the_record():
 def test_gemma_needs_its_packages(tmp_path):
     with pytest.raises(UserError, match="uv run --with gguf"):
         convert(tmp_path / "gemma")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# 读回答
+
+
+def test_kappa_is_cohens():
+    """手算：20 个里相同 15 个；各说“是” 12、11 个，碰巧相同的是 0.6 × 0.55 + 0.4 × 0.45 = 0.51。"""
+    first = [1] * 9 + [0] * 6 + [1] * 3 + [0] * 2
+    second = [1] * 9 + [0] * 6 + [0] * 3 + [1] * 2
+    same, kappa = real_readings.agreement(first, second)
+    assert same == pytest.approx(0.75)
+    assert kappa == pytest.approx((0.75 - 0.51) / 0.49)
+    assert real_readings.agreement(first, first) == (1.0, 1.0)
+
+
+def test_the_sheet_hides_which_is_which():
+    record = json.loads((ROOT / RECORD).read_text(encoding="utf-8"))
+    sheet, items = real_readings.sheet(record), real_readings.chosen(record)
+    assert len(sheet) == len(items) == 100
+    assert {key for row in sheet for key in row} == {"问", "参考答案", "回答"}
+    moments = [moment for moment, _ in items]
+    assert moments.count("before") == 50
+    assert moments != sorted(moments)
+    stored = json.loads((ROOT / "results/real_readings.json").read_text(encoding="utf-8"))
+    assert [tuple(item) for item in stored["items"]] == items, "读的就是存着的记录里的回答"
+
+
+def test_wrong_scores_are_refused(tmp_path):
+    short, odd = tmp_path / "short.json", tmp_path / "odd.json"
+    short.write_text("[[1, 1, 1]]", encoding="utf-8")
+    odd.write_text(json.dumps([[1, 1, 2]] * 100), encoding="utf-8")
+    for paths, words in (([short, short], "应是 100 项"), ([odd, odd], "三个 0 或 1"), ([short], "两个读者")):
+        result = run_command("benchmarks/real_readings.py", *paths)
+        assert result.returncode == 1
+        assert words in result.stderr
