@@ -74,6 +74,14 @@ def readings(outputs: dict[str, str], group: str) -> list[list[float]]:
     return [[float(number) for number in cell.split("、")] for cell in line.split("|")[3:6]]
 
 
+REAL_RUNS = ("普通", "6 轮", "150 段", "学习率 ×4", "学习率 ÷4", "种子 2")
+
+
+def drills(outputs: dict[str, str], name: str) -> float:
+    """真实的基座，改法的表里小题逐字答对的比例。"""
+    return numbers(rows(outputs["real-vary"])[name][4])[0]
+
+
 CLAIMS = [
     # 1 续写与回答
     Claim("title", "会**续写**", ("continue",), lambda o: "今天天气 → '很好" in o["continue"]),
@@ -402,14 +410,21 @@ CLAIMS = [
     Claim("inspect-md", "末尾添五段，一段一个毛病", ("inspect", "tests/test_inspect_data.py")),
     Claim("real-md", "没有显卡也训练得动", ("benchmarks/README.md",)),
     Claim("real-md", "270 段图书馆咨询台的问答", ("tests/test_real_model.py",)),
-    Claim("real-md", "330 段答案就在问题里的小题", ("tests/test_real_model.py",)),
+    Claim("real-md", "330 段不用记规章的小题", ("tests/test_real_model.py",)),
+    Claim("real-md", "检验的小题句式学过，换了名字和数", ("tests/test_real_model.py",)),
+    Claim("real-md", "它看见做完了的记录，就什么也不训练", ("tests/test_real_model.py",)),
     Claim(
         "real-md",
         "那些标记它没有学过",
         ("real-base",),
         lambda o: rows(o["real-base"])["照 ChatML 问"] == ["0%", "0%", ""],
     ),
-    Claim("real-base-md", "它把问题再说一遍", ("real-base",), lambda o: "74后面是几？⏎74后面是几？" in o["real-base"]),
+    Claim(
+        "real-base-md",
+        "多半把一句话说了一遍又一遍，常常就是问题本身",
+        ("real-base",),
+        lambda o: "74后面是几？⏎74后面是几？" in o["real-base"],
+    ),
     Claim(
         "real-base-md",
         "前两题就答对了，只是不照要求的整句说",
@@ -418,9 +433,9 @@ CLAIMS = [
     ),
     Claim(
         "real-base-md",
-        "逐字匹配几乎是零",
-        ("real-base",),
-        lambda o: numbers(rows(o["real-base"])["先写四个例子"][0])[0] < 0.05,
+        "别的小题多半是真的答不对，往下两个读者读了十道",
+        ("real-readings",),
+        lambda o: max(readings(o, "小题|训练前")[1]) < 5,
     ),
     Claim(
         "real-base-md",
@@ -429,33 +444,52 @@ CLAIMS = [
         lambda o: max(readings(o, "图书馆的问题|训练前")[1]) <= 2,
     ),
     Claim("real-readings-md", "互不相看的 AI 读者，不是人", ("benchmarks/real_readings.py",)),
-    Claim("real-readings-md", "打乱了次序，不知道哪个是训练前的", ("tests/test_real_model.py",)),
+    Claim(
+        "real-readings-md",
+        "次序是打乱的，也没有告诉他们哪个是训练前的；但训练后的多半有“您”",
+        ("tests/test_real_model.py",),
+    ),
     Claim("real-readings-md", "1 是全都相同，0 是与碰巧一样", (LOGIC, "tests/test_real_model.py")),
+    Claim("real-readings-md", "图书馆的每种只有 5 题", ("tests/test_real_model.py",)),
     Claim("real-vary-md", "“150 段”的步数与普通的相同", ("tests/test_real_model.py",)),
     Claim(
         "real-vary-md",
-        "图书馆的回答几乎都自己停下，长短、称呼合乎要求",
-        ("real-vary", "results/real_model.md"),
-        lambda o: numbers(rows(o["real-vary"])["普通"][5])[0] > 0.95,
+        "差五六道的（6 轮、学习率 ×4）还分不出高下，少了十几道的（150 段、学习率 ÷4）才看得出",
+        ("real-vary",),
+        lambda o: (
+            [round(56 * drills(o, name)) - round(56 * drills(o, "普通")) for name in ("种子 2", "6 轮", "学习率 ×4")]
+            == [-4, 5, 6]
+            and all(
+                round(56 * drills(o, "普通")) - round(56 * drills(o, name)) > 10 for name in ("150 段", "学习率 ÷4")
+            )
+        ),
     ),
     Claim(
         "real-vary-md",
-        "图书馆的问题答对的并没有变多",
+        "两个读者读的十道里，内容对的从 3 道到 6 道",
         ("real-readings",),
-        lambda o: max(readings(o, "图书馆的问题|训练后")[1]) <= min(readings(o, "图书馆的问题|训练前")[1]),
+        lambda o: readings(o, "小题|训练前")[1] + readings(o, "小题|训练后")[1] == [3, 3, 6, 6],
     ),
-    Claim("real-vary-md", "一条往往只出现几次，换一种问法就认不出", ("data/example/README.md", "real-answers")),
     Claim(
         "real-vary-md",
-        "读者读，合口吻的不到一半",
+        "图书馆的回答几乎都自己停下",
+        ("real-answers", "results/real_model.md"),
+        lambda o: "没有停下" not in "".join(row[1] for row in rows(o["real-answers"]).values()),
+    ),
+    Claim(
+        "real-vary-md",
+        "训练前后都只有一两个，分不出差别",
         ("real-readings",),
-        lambda o: 0 < max(readings(o, "图书馆的问题|训练后")[2]) <= 20,
+        lambda o: readings(o, "图书馆的问题|训练前")[1] + readings(o, "图书馆的问题|训练后")[1] == [2, 2, 1, 1],
     ),
+    Claim("real-vary-md", "规章散在 270 段里，一条往往只出现几次", ("data/example/README.md",)),
     Claim(
         "real-vary-md",
-        "普通不到两轮验证损失就最低",
-        ("real-curve",),
-        lambda o: after(o["real-curve"], "普通")[0] < 150,
+        "大多合；读者读，合口吻的只有 17 个和 20 个，一半上下",
+        ("real-readings", "real-vary"),
+        lambda o: (
+            readings(o, "图书馆的问题|训练后")[2] == [17, 20] and numbers(rows(o["real-vary"])["普通"][5])[0] > 0.8
+        ),
     ),
     Claim(
         "real-vary-md",
@@ -477,29 +511,21 @@ CLAIMS = [
     ),
     Claim(
         "real-vary-md",
-        "诊断（第 10 节）对这两个都说了 overfit，对普通没有说话",
+        "对 6 轮、150 段、学习率 ×4 都说了 overfit，对普通没有说话",
         ("real-vary",),
         lambda o: (
-            [rows(o["real-vary"])[each][6] for each in ("6 轮", "150 段", "普通")] == ["overfit"] * 2 + ["没有说话"]
+            {name for name, cells in rows(o["real-vary"]).items() if cells[6] == "overfit"}
+            == {"6 轮", "150 段", "学习率 ×4"}
         ),
     ),
     Claim(
         "real-vary-md",
-        "学得越狠，与要学的无关的散文忘得越多；学习率 ÷4 忘得少，学得也少",
+        "训练损失降得越低的，与要学的无关的散文忘得越多；学习率 ÷4 忘得少，学得也少",
         ("real-vary",),
         lambda o: (
-            [
-                name
-                for name, _ in sorted(
-                    (
-                        (name, numbers(rows(o["real-vary"])[name][3])[0])
-                        for name in ("学习率 ÷4", "普通", "6 轮", "150 段")
-                    ),
-                    key=lambda each: each[1],
-                )
-            ]
-            == ["学习率 ÷4", "普通", "6 轮", "150 段"]
-            and numbers(rows(o["real-vary"])["学习率 ÷4"][4])[0] < numbers(rows(o["real-vary"])["普通"][4])[0]
+            sorted(REAL_RUNS, key=lambda name: -numbers(rows(o["real-vary"])[name][0])[0])
+            == sorted(REAL_RUNS, key=lambda name: numbers(rows(o["real-vary"])[name][3])[0])
+            and drills(o, "学习率 ÷4") < drills(o, "普通")
         ),
     ),
     Claim(
@@ -507,6 +533,12 @@ CLAIMS = [
         "适配器关掉，就是原来的基座",
         ("real-skills",),
         lambda o: numbers(o["real-skills"])[-1] == numbers(o["real-skills"])[-3],
+    ),
+    Claim(
+        "real-vary-md",
+        "“对”的一共才十来个，它的 1.00 说明不了多少",
+        ("real-readings",),
+        lambda o: "对：两个读者相同 100%，κ = 1.00" in o["real-readings"],
     ),
     Claim("tools-md", "工具只有一个，写在系统提示里", ("tools-raw",), lambda o: "你有一个计算器" in o["tools-raw"]),
     Claim("tools-after-md", "**掩码的规则没有变**", ("tools-mask", "tests/test_hermes.py")),

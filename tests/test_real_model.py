@@ -1,6 +1,7 @@
 """真实的模型那一课：数据、衡量、记录；用自带的基座走几步，走的是同样的代码。"""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def test_the_references_keep_the_style(data):
     library = [row["conversations"][-1]["content"] for row in rows if real_data.is_library(row["skill"])]
     assert len(library) == 40
     assert all(map(real_data.keeps_style, library))
-    for wrong in ("能。", "你可以在一层服务台办，带上身份证。", "可以的亲，带上身份证就能办！", "说" * 81):
+    long_enough = "带上身份证，到一层服务台就能办，开馆时都有人。"
+    assert real_data.keeps_style(long_enough)
+    for wrong in ("能办，带上身份证。", f"你{long_enough}", f"亲，{long_enough}", f"{long_enough}！", "说" * 81):
         assert not real_data.keeps_style(wrong)
 
 
@@ -80,6 +83,8 @@ def test_the_record_of_another_model_is_not_written_over(tmp_path):
 def test_the_stored_record_is_whole():
     record = json.loads((ROOT / RECORD).read_text(encoding="utf-8"))
     assert set(record["runs"]) == set(VARIATIONS)
+    kinds = Counter(question["skill"] for question in record["questions"] if question["library"])
+    assert set(kinds.values()) == {5}, "教程里说每种 5 题"
     for name, run in record["runs"].items():
         changed = {key for key, value in run["settings"].items() if value != record["runs"]["普通"]["settings"][key]}
         assert changed == set(VARIATIONS[name]), name
@@ -115,6 +120,11 @@ def test_the_sheet_hides_which_is_which():
     sheet, items = real_readings.sheet(record), real_readings.chosen(record)
     assert len(sheet) == len(items) == 100
     assert {key for row in sheet for key in row} == {"问", "参考答案", "回答"}
+    polite = {
+        moment: sum("您" in row["回答"] for row, (when, _) in zip(sheet, items, strict=True) if when == moment)
+        for moment in ("before", "after")
+    }  # 教程里说的：猜得出
+    assert polite["before"] < 5 < 25 < polite["after"]
     moments = [moment for moment, _ in items]
     assert moments.count("before") == 50
     assert moments != sorted(moments)
