@@ -10,8 +10,8 @@ from notebook_helpers import store
 ROOT = Path(__file__).resolve().parent.parent
 # 学习者的目录里，教程用得到的东西。
 DESK = (
-    "base_model", "benchmarks", "clinic", "data", "finetuning", "notebook_helpers", "results", "self_check", "data_exercise.py",
-    "data_solution.py", "lora_exercise.py", "lora_solution.py", "train_lora_solution.py",
+    "base_model", "benchmarks", "clinic", "data", "finetuning", "notebook_helpers", "results", "self_check",
+    "data_exercise.py", "data_solution.py", "lora_exercise.py", "lora_solution.py", "train_lora_solution.py",
     "debug_exercise.py", "debug_solution.py", "compare_methods.py",
     "inspect_data.py", "pyproject.toml",
 )  # fmt: skip
