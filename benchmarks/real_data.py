@@ -15,7 +15,7 @@ SIZES = (600, 150)  # 训练数据取多少段；少的都是多的里面的
 _LIBRARY, _DATA = Path("data/example"), Path("data")
 _SKILLS = [skill.name for skill in IN_CONTEXT_SKILLS]
 _LIBRARY_DEV = 30
-PROSE = Path("benchmarks/prose.txt")
+_PROSE = Path("benchmarks/prose.txt")
 
 
 def write(directory: Path) -> None:
@@ -34,13 +34,13 @@ def write(directory: Path) -> None:
 
 
 def is_library(skill: str) -> bool:
-    """是图书馆的问答，不是答案就在问题里的小题。"""
+    """是图书馆的问答，不是小题。"""
     return skill not in _SKILLS
 
 
 def paragraphs() -> list[str]:
     """普通的散文，与要学的无关：看忘了多少。"""
-    return PROSE.read_text(encoding="utf-8").strip().split("\n\n")
+    return _PROSE.read_text(encoding="utf-8").strip().split("\n\n")
 
 
 def keeps_style(answer: str) -> bool:

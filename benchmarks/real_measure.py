@@ -1,6 +1,5 @@
 """衡量一个真实的模型：每种题的损失和回答，普通的散文上的损失。"""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -50,14 +49,12 @@ def measure_base(name_or_path: str, rows: Sequence[Row], examples: Sequence[Conv
         "chat": {**_losses(model, tokenizer, rows), **_asked(rows, _chat(model, tokenizer, rows))},
         "raw": _asked(rows, _continued(model, tokenizer, raw, "只给问题", _RAW_TOKENS, None)),
         "few_shot": _asked(rows, _continued(model, tokenizer, prompted, "先给例子", _NEW_TOKENS, "\n")),
-        "examples": len(examples),
     }
 
 
 def _losses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> dict[str, Any]:
     """各段的损失，散文的损失；适配器的，另有关掉它时散文的损失。"""
     say("  各段的损失……")
-    started = time.perf_counter()
     dataset = SFTDataset([row.conversation for row in rows], tokenizer)
     found: dict[str, Any] = {
         "losses": [round(loss, 4) for loss in row_losses(model, dataset, PaddedCollator(tokenizer.pad_token_id))]
@@ -66,7 +63,7 @@ def _losses(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Se
     if isinstance(model, PeftModel):
         with model.disable_adapter():
             found["text_loss_adapter_off"] = text_loss(cast(PreTrainedModel, model), tokenizer, paragraphs())
-    return found | {"loss_seconds": round(time.perf_counter() - started, 1)}
+    return found
 
 
 def _chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> list[Answer]:
@@ -76,7 +73,7 @@ def _chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequ
 
 
 def _asked(rows: Sequence[Row], answers: Sequence[Answer]) -> dict[str, Any]:
-    """各个回答；小题逐字答对的比例，图书馆的问答合口吻的比例，各按全部和按种类。"""
+    """各个回答；小题逐字答对、图书馆的问答合口吻、全部里自己停下的比例。"""
     right = [
         answer.ended and answer.text == row.conversation[-1]["content"]
         for row, answer in zip(rows, answers, strict=True)
@@ -110,6 +107,7 @@ def _continued(
     answers = []
     generator: Any = model
     tokenizer.padding_side = "left"
+    model.generation_config = GenerationConfig()  # 下面没有写的设置（如重复惩罚），generate 会从那里取
     settings = GenerationConfig(
         max_new_tokens=new_tokens,
         do_sample=False,

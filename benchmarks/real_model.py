@@ -12,7 +12,6 @@
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -22,12 +21,10 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import real_data, real_measure
-from finetuning.compare.runs import saved_bytes
 from finetuning.errors import UserError, run_main
-from finetuning.output.claim import METRICS_FILE
+from finetuning.output.claim import METRICS_FILE, SYMPTOMS_FILE
 from finetuning.output.fingerprint import model_digest, write_json
 from finetuning.quiet import quiet_libraries
-from finetuning.report import SYMPTOMS_FILE
 from finetuning.terminal import say
 
 RECORD = Path("results/real_model.json")
@@ -72,7 +69,7 @@ def train(model: str, data: Path, settings: dict[str, float], run_dir: Path) -> 
     arguments = command(model, data, settings, run_dir)
     say(f"$ python {' '.join(arguments)}")
     started = time.perf_counter()
-    if not (run_dir / METRICS_FILE).exists() and subprocess.run([sys.executable, *arguments]).returncode:
+    if subprocess.run([sys.executable, *arguments]).returncode:
         raise UserError("训练没有做完，原因在上面；改好以后运行同样的命令就接着做。")
     trained = time.perf_counter()
     metrics = json.loads((run_dir / METRICS_FILE).read_text(encoding="utf-8"))
@@ -83,7 +80,6 @@ def train(model: str, data: Path, settings: dict[str, float], run_dir: Path) -> 
         "metrics": {name: metrics[name] for name in ("trainable_parameters", "train_seconds", "peak_memory_mb")},
         "diagnosis": [finding["name"] for finding in metrics["diagnosis"]],
         "log": symptoms["log"],
-        "saved_mb": saved_bytes(run_dir) / 1e6,
         "measured": measured,
         "script_seconds": round(trained - started, 1),
         "measure_seconds": round(time.perf_counter() - trained, 1),
@@ -120,11 +116,9 @@ def _open_record(path: Path, model: str, data: Path) -> dict[str, Any]:
         if (record["model"], record["questions"]) != (digest, questions):
             raise UserError(f"{path} 是另一个模型或另一份数据的记录；请用 --record 换一个文件。")
         return record
-    packages = ("torch", "transformers", "peft")
     return {
         "model": digest,
-        "machine": platform.processor() or platform.machine(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         "questions": questions,
         "runs": {},
     }
@@ -174,16 +168,17 @@ def main() -> None:
     quiet_libraries()
     data = arguments.output_dir / "data"
     real_data.write(data)
+    arguments.record.parent.mkdir(parents=True, exist_ok=True)
     record = _open_record(arguments.record, arguments.model, data)
     if "base" not in record:
         say("训练以前的基座")
         record["base"] = base(arguments.model, data)
         write_json(arguments.record, record)
     for number, name in enumerate(arguments.names, 1):
-        if name in record["runs"]:
+        settings = _PLAIN | VARIATIONS[name] | ({"steps": arguments.steps} if arguments.steps else {})
+        if record["runs"].get(name, {}).get("settings") == settings:  # 试运行的，步数不同，要重做
             continue
         say(f"\n{name}（{number}/{len(arguments.names)}）")
-        settings = _PLAIN | VARIATIONS[name] | ({"steps": arguments.steps} if arguments.steps else {})
         run = train(arguments.model, data, settings, arguments.output_dir / f"run_{list(VARIATIONS).index(name)}")
         record["runs"][name] = run
         write_json(arguments.record, record)

@@ -69,6 +69,11 @@ def test_it_runs_and_goes_on_where_it_stopped(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "train_lora_solution" not in again.stdout
     assert json.loads(record.read_text("utf-8")) == once
+    command[1] = "3"  # 同样的名字，别的步数：不能拿上一次的当结果
+    other = run_command("benchmarks/real_model.py", "base_model", *command, "普通")
+    assert other.returncode == 0, other.stderr
+    redone = json.loads(record.read_text("utf-8"))["runs"]["普通"]
+    assert redone["settings"]["steps"] == max(entry["step"] for entry in redone["log"]) == 3
 
 
 def test_the_record_of_another_model_is_not_written_over(tmp_path):
