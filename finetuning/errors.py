@@ -82,11 +82,6 @@ def stop_signals_handled(handler: Callable[[int, FrameType | None], None], *also
             signal.signal(number, original)
 
 
-def _raise_terminated(number: int, frame: FrameType | None) -> None:
-    """与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾。"""
-    raise Terminated(number)
-
-
 def run_main(main: Callable[[], None]) -> None:
     """运行 ``main``；遇到用户能解决的错误，只把那一句话写到标准错误。
 
@@ -98,16 +93,27 @@ def run_main(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     forget_stage()
-    with stop_signals_handled(_raise_terminated):
+    ending = False
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        """与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾；已经在收拾了，再来的不理。"""
+        nonlocal ending
+        if not ending:
+            ending = True
+            raise Terminated(number)
+
+    with stop_signals_handled(terminate):
         try:
             main()
         except (Interrupted, KeyboardInterrupt) as stop:
+            ending = True
             print(f"\n{str(stop) or '已中断。'}", file=sys.stderr)
             raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
         except BrokenPipeError:  # 读的人走了（| head）：不是错误，也没有人要听
             abandon_stdout()
             raise SystemExit(1) from None
         except Exception as error:
+            ending = True
             message = str(error) if isinstance(error, UserError) else _remedy(error)
             if message is None:
                 raise

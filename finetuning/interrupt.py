@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -16,28 +17,50 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 from finetuning.errors import Terminated, stop_signals_handled
 from finetuning.terminal import launcher
 
+_SAME_REQUEST_SECONDS = 1.0
 
-class GracefulInterrupt(TrainerCallback):
-    """训练循环里的 Ctrl-C。只管单个进程：多个进程要停在同一步，而启动它们的程序等不了那么久。
+
+class _Asked:
+    """信号的处理函数：记下第一个，说 ``notice``；第二个立即停下。
+
+    ``timeout``、``uv run`` 和任务调度器一层层转发 SIGTERM，同一个要求几毫秒之内会到两三次：不是键盘上按的，
+    紧跟着来的算同一个。
+
+    Args:
+        notice: 收到以后说的话，“收到某某：”后面的。
 
     Attributes:
-        received: 收到的是哪个信号；还没有收到是 None。
+        number: 收到的是哪个信号；还没有收到是 None。
     """
 
+    def __init__(self, notice: str) -> None:
+        self.number: int | None = None
+        self._notice, self._at = notice, 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.number is None:
+            self.number, self._at = number, time.monotonic()
+            _notice(f"收到 {_name(number)}：{self._notice}")
+        elif number == signal.SIGINT or time.monotonic() - self._at > _SAME_REQUEST_SECONDS:
+            raise _exception(number)
+
+
+class GracefulInterrupt(TrainerCallback):
+    """训练循环里的 Ctrl-C。只管单个进程：多个进程要停在同一步，而启动它们的程序等不了那么久。"""
+
     def __init__(self) -> None:
-        self.received: int | None = None
+        self._asked = _Asked("这一步做完就保存检查点，然后停下；再按一次立即停下。")
+
+    @property
+    def received(self) -> int | None:
+        """收到的是哪个信号；还没有收到是 None。"""
+        return self._asked.number
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """``with`` 之内的第一个信号由这里处理，之后恢复原样。"""
-        with stop_signals_handled(self._on_signal, signal.SIGINT):
+        with stop_signals_handled(self._asked, signal.SIGINT):
             yield
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            raise _exception(number)
-        self.received = number
-        _notice(f"收到 {_name(number)}：这一步做完就保存检查点，然后停下；再按一次立即停下。")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """见 :class:`transformers.TrainerCallback`；优化器走完一步后调用。"""
@@ -57,18 +80,11 @@ def uninterrupted(doing: str) -> Iterator[None]:
     Args:
         doing: 在做什么，如 ``"存权重"``。
     """
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise _exception(number)
-        received.append(number)
-        _notice(f"收到 {_name(number)}：正在{doing}，做完就停下；再按一次立即停下。")
-
-    with stop_signals_handled(remember, signal.SIGINT):
+    asked = _Asked(f"正在{doing}，做完就停下；再按一次立即停下。")
+    with stop_signals_handled(asked, signal.SIGINT):
         yield
-    if received:
-        raise _exception(received[0])
+    if asked.number is not None:
+        raise _exception(asked.number)
 
 
 def _exception(number: int) -> KeyboardInterrupt:

@@ -325,6 +325,41 @@ def test_a_second_ctrl_c_stops_at_once(workplace, tmp_path):
     assert "Traceback" not in log_of(workplace)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows 没有 SIGTERM 的转发")
+def test_one_request_forwarded_three_times_is_one(workplace, tmp_path):
+    """``timeout 60 uv run …``：同一个 SIGTERM 由 timeout 和 uv 各送一次；照样存下检查点，只说一句。"""
+    out, log = tmp_path / "out", workplace / "log"
+    process = start_script(FULL, flags(str(out), "--num_train_epochs", "20"), workplace, log)
+    wait_for(process, workplace, "'loss'")
+    for _ in range(3):
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.02)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM, log_of(workplace)
+    assert "Traceback" not in log_of(workplace)
+    assert log_of(workplace).count("收到 SIGTERM") == 1
+    assert f"从 {last_complete(out).name} 接着训练" in log_of(workplace)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows 没有 SIGTERM 的转发")
+def test_a_second_signal_while_ending_changes_nothing(capsys):
+    """收拾到一半、正要说最后一句时又来一个：照样收拾完，只说那一句。"""
+    tidied = []
+
+    def main() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            tidied.append(True)
+
+    with pytest.raises(SystemExit) as stop:
+        run_main(main)
+    assert (stop.value.code, tidied, capsys.readouterr().err) == (143, [True], "\n已中断。\n")
+
+
 def ignore_flag() -> None:
     """让第一次 Ctrl-C 之后的那一步一直做不完。"""
     from finetuning.interrupt import GracefulInterrupt
