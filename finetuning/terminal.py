@@ -1,6 +1,7 @@
 """对人说的话：打印一行，不让不可见的字符捣乱；做得久的事说出在做什么。"""
 
 import os
+import re
 import sys
 import threading
 import unicodedata
@@ -41,6 +42,11 @@ def launched_by_uv() -> bool:
 def launcher() -> str:
     """打印的命令怎样开头：照用户启动这个程序的样子，不然 ``uv run`` 会另装一个几个 GB 的环境。"""
     return "uv run python" if launched_by_uv() else "python"
+
+
+def as_started(text: str) -> str:
+    """帮助里的 ``uv run … python`` 换成 :func:`launcher`。"""
+    return text if launched_by_uv() else re.sub(r"uv run (?:--\S+ \S+ )*python\b", launcher(), text)
 
 
 def how_to_add(packages: str, flags: str) -> str:

@@ -43,7 +43,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from finetuning.terminal import say
+from finetuning.terminal import as_started, say
 from self_check.sandbox import SetupError
 from self_check.supervisor import check_file
 
@@ -249,7 +249,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2))
     arguments = parser.parse_args()
     if arguments.help:
-        print((__doc__ or "").strip())
+        print(as_started((__doc__ or "").strip()))
         raise SystemExit(0)
     if arguments.folder is None:
         _fail("请写出作业目录：python -m self_check.grade 作业目录。")

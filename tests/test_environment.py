@@ -228,11 +228,18 @@ def test_printed_commands_start_as_the_program_was_started(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(("variables", "start"), [({}, "uv run python"), ({"UV_RUN_RECURSION_DEPTH": ""}, "python")])
-def test_the_self_check_starts_its_commands_the_same_way(variables, start):
+@pytest.mark.parametrize(
+    "command",
+    ["data_exercise.py", "train_lora_solution.py", "inspect_data.py", "-m self_check.grade"],
+    ids=lambda command: command.split()[-1],
+)
+def test_help_starts_its_commands_the_same_way(command, variables, start):
     environment = {name: value for name, value in (os.environ | variables).items() if value}
-    command = [sys.executable, "data_exercise.py", "--help"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", env=environment)
-    assert f"\n  {start} data_exercise.py --hint" in result.stdout
+    result = subprocess.run(
+        [sys.executable, *command.split(), "--help"], cwd=ROOT, capture_output=True, encoding="utf-8", env=environment
+    )
+    assert f"  {start} {command}" in result.stdout
+    assert ("uv run" in result.stdout) == (start != "python")
 
 
 @pytest.mark.skipif(shutil.which("uv") is None, reason="没有 uv")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, get_type_hints, overload
 
 from finetuning.arguments.options import ByOption, DataArguments, ModelArguments, Rare, TrainingDefaults
-from finetuning.terminal import stage
+from finetuning.terminal import as_started, stage
 
 if TYPE_CHECKING:
     from finetuning.arguments.trainer import SFTArguments
@@ -41,7 +41,7 @@ class Parser(_ChineseErrors, argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """见 :class:`argparse.ArgumentParser`。"""
-        return self.help_screen + "\n"
+        return as_started(self.help_screen) + "\n"
 
 
 @overload
@@ -140,7 +140,7 @@ def _in_chinese(message: str) -> str:
 
 
 def _help_screen(description: str, classes: Sequence[type], defaults: Mapping[str, Any], rare: bool = False) -> str:
-    lines = [description.strip()]
+    lines = [as_started(description.strip())]
     for cls in classes:
         lines.append(f"\n{cls.__doc__}：")
         hints = get_type_hints(cls)
