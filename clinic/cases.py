@@ -13,7 +13,7 @@ from data_solution import SFTDataset
 from finetuning.conversations import Conversation
 from finetuning.training import CheckedTrainer
 
-RATES = {name: METHODS[name].learning_rate for name in ("full", "lora", "lora_qv", "dora", "prefix")}
+RATES = {name: METHODS[name].learning_rate for name in ("full", "lora", "lora_qv", "dora", "qlora", "prefix")}
 STEPS, ROWS, BATCH_SIZE = 150, 4_800, 32
 
 
@@ -76,6 +76,7 @@ HEALTHY = [
     Case("lora", "健康：LoRA，所有线性层", method="lora"),
     Case("lora_qv", "健康：LoRA，只在 q、v", method="lora_qv"),
     Case("dora", "健康：DoRA", method="dora"),
+    Case("qlora", "健康：QLoRA，所有线性层", method="qlora"),
     Case("prefix", "健康：前缀微调", method="prefix"),
     Case("full_half_rate", "健康：全参数，学习率减半", flags={"learning_rate": RATES["full"] / 2}),
     Case("lora_half_rate", "健康：LoRA，学习率减半", method="lora", flags={"learning_rate": RATES["lora"] / 2}),

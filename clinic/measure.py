@@ -1,7 +1,7 @@
 """训练全部的病例，写成表和图；再用没有见过的种子考诊断。
 
     uv run python -m clinic.measure              # 病例：三个种子，两个核约 30 分钟；中断了，再运行就接着做
-    uv run python -m clinic.measure --examine    # 考试：另一个种子的病例，四个种子的健康的训练，约半个小时
+    uv run --extra qlora python -m clinic.measure --examine    # 考试：另一个种子的病例，十个种子的健康的训练
 
 病历（每次训练的全部症状，一行一次）写到 results/ 的 clinic.jsonl，考试的写到 clinic_broken.jsonl 和
 clinic_healthy.jsonl；表写到 clinic.md 和 clinic_examination.md，曲线画在 clinic.svg。
@@ -14,6 +14,7 @@ clinic_healthy.jsonl；表写到 clinic.md 和 clinic_examination.md，曲线画
 """
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 
@@ -24,11 +25,11 @@ from finetuning.arguments import Parser
 from finetuning.compare.table import spread
 from finetuning.drawing import Curves, curve_panels, style, to_svg
 from finetuning.errors import run_main
-from finetuning.terminal import say
+from finetuning.terminal import how_to_add, say
 
 RESULTS = Path("results")
 RECORDS, BROKEN_RECORDS, HEALTHY_RECORDS = (RESULTS / f"clinic{name}.jsonl" for name in ("", "_broken", "_healthy"))
-SEEDS, UNSEEN_SEEDS, HEALTHY_SEEDS = (1, 2, 3), (4,), (4, 5, 6, 7)
+SEEDS, UNSEEN_SEEDS, HEALTHY_SEEDS = (1, 2, 3), (4,), tuple(range(4, 14))
 _BASELINES = {"full": "full", "lora": "lora"}
 
 
@@ -42,6 +43,9 @@ def main() -> None:
     broken, healthy = [case.name for case in BROKEN], [case.name for case in HEALTHY]
     if arguments.examine:
         if not arguments.tables:
+            if find_spec("bitsandbytes") is None:
+                say(f"没有装 bitsandbytes，所以不考 QLoRA；要考，{how_to_add('bitsandbytes', '--extra qlora')}。")
+                healthy.remove("qlora")
             run_all(broken, UNSEEN_SEEDS, BROKEN_RECORDS, arguments.workers)
             run_all(healthy, HEALTHY_SEEDS, HEALTHY_RECORDS, arguments.workers)
         table = examination(read(BROKEN_RECORDS), read(HEALTHY_RECORDS))

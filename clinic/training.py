@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peft import prepare_model_for_kbit_training
 from transformers import PreTrainedModel, set_seed
 
 from clinic.cases import BATCH_SIZE, RATES, STEPS, Case
@@ -28,7 +29,7 @@ from finetuning.model import load_model
 from finetuning.observing import changed_share, data_symptoms, first_batch_symptoms, learnt_symptoms, training_symptoms
 from finetuning.reading import load_conversations
 from finetuning.training import build_trainer
-from train_lora_solution import AdapterArguments, adapter_config
+from train_lora_solution import AdapterArguments, adapter_config, four_bit_config
 
 _VALIDATION, _TEST = 200, 300
 _SAMPLES = 5
@@ -36,6 +37,7 @@ _ADAPTERS = {
     "lora": AdapterArguments(),
     "lora_qv": AdapterArguments(target_modules=["q_proj", "v_proj"]),
     "dora": AdapterArguments(method="dora"),
+    "qlora": AdapterArguments(method="qlora"),
     "prefix": AdapterArguments(method="prefix"),
 }
 _NEW_TOKENS = 48  # 最长的参考答案也放得下
@@ -45,6 +47,7 @@ class Clinic:
     """各个病例共用的基座和数据。"""
 
     def __init__(self, model: str = "base_model", directory: Path = Path("data")) -> None:
+        self._name = model
         self.base, self.tokenizer, _ = load_model(model)
         self.train = load_conversations(str(directory / "train.jsonl"))
         self.validation = load_conversations(str(directory / "dev.jsonl"))[:_VALIDATION]
@@ -61,18 +64,18 @@ class Clinic:
         if case.data is not None:
             rows = case.data(rows, chance)
         set_seed(seed)
-        model: Any = copy.deepcopy(self.base)
-        if case.base is not None:
-            model = case.base(model)
         with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
             directory = Path(name)
+            args = _arguments(case, seed, directory)
+            model: Any = self._four_bit(args) if case.method == "qlora" else copy.deepcopy(self.base)
+            if case.base is not None:
+                model = case.base(model)
             data = load_splits(_write(rows, directory, case.max_length), case.dataset_class, self.tokenizer, directory)
             before, exact_before, _ = self._examine(model, data.test, rows.test, case)
             if case.method != "full":
                 model = new_adapter(model, adapter_config(_ADAPTERS[case.method], None))
             if case.model is not None:
                 model = case.model(model)
-            args = _arguments(case, seed, directory)
             trainer = build_trainer(model, self.tokenizer, data, args, padding_free=True)
             if case.trainer is not None:
                 case.trainer(trainer)
@@ -94,7 +97,8 @@ class Clinic:
                 after, exact_after = math.inf, 0.0
             else:
                 symptoms |= learnt_symptoms(trainer)
-                model.float()  # bf16 的权重也按 fp32 来检验，数值不变
+                if case.method != "qlora":
+                    model.float()  # bf16 的权重也按 fp32 来检验，数值不变
                 after, exact_after, spoken = self._examine(model, data.test, rows.test, case)
             symptoms |= {
                 "log": log,
@@ -106,6 +110,11 @@ class Clinic:
                 "exact_after": exact_after,
             }
         return Symptoms(**symptoms | spoken)
+
+    def _four_bit(self, args: SFTArguments) -> PreTrainedModel:
+        """QLoRA 的基座，读入时量化。"""
+        model, _, _ = load_model(self._name, device_map="cpu", quantization_config=four_bit_config(args.autocast))
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
     def _examine(
         self, model: PreTrainedModel, dataset: Any, tested: Sequence[Conversation], case: Case
