@@ -4,8 +4,9 @@
 
 两张表：
 
-- 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；OpenMP 的线程做完自己的一份，
-  睡着等别人（本项目的设置），还是空转着等（OpenMP 的默认）。轮流测几轮，取中位数。
+- 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；填充的批次也由两个线程来分
+  （教程里自己写的训练循环就是这样）。OpenMP 的线程做完自己的一份，空转着等别人（它的默认），睡着等，还是空转一会儿再睡
+  （本项目的设置）。轮流测几轮，取中位数。
 - 从头到尾的 ``train_lora_solution.py``：训练用多久，训练之外（import、两次检验、保存）用多久。
 
 要在没有别的程序在跑的机器上测。
@@ -27,16 +28,22 @@ from unittest.mock import patch
 
 from benchmarks.models import EMBEDDED
 from benchmarks.worker import Spec, run
+from finetuning import WAITING
 
 _ROUNDS = 3
-# 等的办法 → OMP_WAIT_POLICY；空的，libgomp 说一句不认识，就用它的默认。
-_POLICIES = {"空转": "", "睡": "passive"}
-_SPEC = Spec("", EMBEDDED, bf16=True, steps=40, warmup=5, batch_size=32, train_file="data/dev.jsonl")
-# 做法 → (程序, 线程)。
+# 等的办法 → 环境变量；空的，libgomp 说一句不认识，就用它的默认。
+_WAITS = {
+    "空转": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
+    "睡": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
+    "空转一会儿再睡": WAITING,
+}
+_SPEC = Spec("", EMBEDDED, steps=40, warmup=5, batch_size=32, train_file="data/dev.jsonl")
+# 做法 → 程序、线程、精度。
 CASES = {
-    "一行，一个线程": ("one_row", 1),
-    "一行，两个线程": ("one_row", 2),
-    "两个微批次，两个线程": ("ours", 2),
+    "填充，fp32，两个线程": replace(_SPEC, contender="padded", threads=2),
+    "一行，bf16，一个线程": replace(_SPEC, contender="one_row", threads=1, bf16=True),
+    "一行，bf16，两个线程": replace(_SPEC, contender="one_row", threads=2, bf16=True),
+    "两个微批次，bf16，两个线程": replace(_SPEC, contender="ours", threads=2, bf16=True),
 }
 
 
@@ -54,13 +61,12 @@ def neighbour(present: bool) -> Iterator[None]:
         process.wait()
 
 
-def step_milliseconds(lora: bool) -> dict[str, float]:
-    """各种做法一步的毫秒数。"""
+def step_milliseconds() -> dict[str, float]:
+    """各种做法一步的毫秒数，全参数微调。"""
     milliseconds: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(_ROUNDS):
-        for name, (contender, threads) in CASES.items():
-            result = run(replace(_SPEC, contender=contender, threads=threads, lora=lora))
-            milliseconds[name].append(1000 * result["wall_seconds"] / (_SPEC.steps - _SPEC.warmup))
+        for name, spec in CASES.items():
+            milliseconds[name].append(1000 * run(spec)["wall_seconds"] / (spec.steps - spec.warmup))
     return {name: median(values) for name, values in milliseconds.items()}
 
 
@@ -77,11 +83,11 @@ def command_seconds() -> tuple[float, float]:
 
 def main() -> None:
     """逐个测量并打印。"""
-    print(f"| 一步，毫秒 | 旁边的程序 | 等的办法 | {' | '.join(CASES)} |\n|---|---|---|{'---|' * len(CASES)}")
-    for lora, busy, (wait, policy) in product((False, True), (False, True), _POLICIES.items()):
-        with neighbour(busy), patch.dict(os.environ, OMP_WAIT_POLICY=policy):
-            cells = " | ".join(f"{value:.0f}" for value in step_milliseconds(lora).values())
-        print(f"| {'LoRA' if lora else '全参数'} | {'有' if busy else '没有'} | {wait} | {cells} |", flush=True)
+    print(f"| 旁边的程序 | 等的办法 | {' | '.join(CASES)} |\n|---|---|{'---|' * len(CASES)}")
+    for busy, (wait, variables) in product((False, True), _WAITS.items()):
+        with neighbour(busy), patch.dict(os.environ, variables):
+            cells = " | ".join(f"{value:.0f}" for value in step_milliseconds().values())
+        print(f"| {'有' if busy else '没有'} | {wait} | {cells} |", flush=True)
     print("\n| 整个命令，秒 | 训练 | 训练之外 | 一共 |\n|---|---|---|---|")
     for busy in (False, True):
         with neighbour(busy):

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import finetuning  # noqa: F401  要在 torch 之前：与脚本一样，OpenMP 的线程睡着等
+import finetuning  # noqa: F401  要在 torch 之前：与脚本一样，OpenMP 的线程怎样等
 
 _RESULT_MARK = "BENCHMARK_RESULT "
 

@@ -44,10 +44,17 @@ def test_an_error_arrives_and_the_rest_is_not_done():
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [(None, "passive"), ("active", "active")])
-def test_waiting_threads_sleep_unless_the_user_chose_otherwise(chosen, expected):
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": chosen} if chosen else {}
-    code = "import sys, os, finetuning; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+CHOSEN = {
+    "nothing": ({}, ("passive", "1000")),
+    "policy": ({"OMP_WAIT_POLICY": "active"}, ("active", "None")),
+    "count": ({"GOMP_SPINCOUNT": "5"}, ("passive", "5")),
+}
+
+
+@pytest.mark.parametrize(("chosen", "expected"), CHOSEN.values(), ids=CHOSEN)
+def test_waiting_threads_sleep_soon_unless_the_user_chose_otherwise(chosen, expected):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    environment = {name: value for name, value in os.environ.items() if name not in names} | chosen
+    code = f"import sys, os, finetuning; print(*map(os.environ.get, {names}), 'torch' in sys.modules)"
     output = subprocess.check_output([sys.executable, "-c", code], env=environment, encoding="utf-8")
-    assert output.split() == [expected, "False"]
+    assert output.split() == [*expected, "False"]
