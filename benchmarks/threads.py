@@ -37,7 +37,7 @@ _WAITS = {
     "睡": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
     "空转一会儿再睡": WAITING,
 }
-_SPEC = Spec("", EMBEDDED, steps=40, warmup=5, batch_size=32, train_file="data/dev.jsonl")
+_SPEC = Spec("", EMBEDDED, steps=25, warmup=5, batch_size=32, train_file="data/dev.jsonl")
 # 做法 → 程序、线程、精度。
 CASES = {
     "填充，fp32，两个线程": replace(_SPEC, contender="padded", threads=2),
@@ -61,13 +61,14 @@ def neighbour(present: bool) -> Iterator[None]:
         process.wait()
 
 
-def step_milliseconds() -> dict[str, float]:
-    """各种做法一步的毫秒数，全参数微调。"""
-    milliseconds: dict[str, list[float]] = {name: [] for name in CASES}
-    for _ in range(_ROUNDS):
-        for name, spec in CASES.items():
-            milliseconds[name].append(1000 * run(spec)["wall_seconds"] / (spec.steps - spec.warmup))
-    return {name: median(values) for name, values in milliseconds.items()}
+def step_milliseconds() -> dict[tuple[str, str], float]:
+    """（等的办法，做法）→ 全参数微调一步的毫秒数；每一轮里各测一次，机器忙闲的变化对大家一样。"""
+    measured: dict[tuple[str, str], list[float]] = {}
+    for _, (wait, variables), (name, spec) in product(range(_ROUNDS), _WAITS.items(), CASES.items()):
+        with patch.dict(os.environ, variables):
+            seconds = run(spec)["wall_seconds"]
+        measured.setdefault((wait, name), []).append(1000 * seconds / (spec.steps - spec.warmup))
+    return {key: median(values) for key, values in measured.items()}
 
 
 def command_seconds() -> tuple[float, float]:
@@ -84,10 +85,12 @@ def command_seconds() -> tuple[float, float]:
 def main() -> None:
     """逐个测量并打印。"""
     print(f"| 旁边的程序 | 等的办法 | {' | '.join(CASES)} |\n|---|---|{'---|' * len(CASES)}")
-    for busy, (wait, variables) in product((False, True), _WAITS.items()):
-        with neighbour(busy), patch.dict(os.environ, variables):
-            cells = " | ".join(f"{value:.0f}" for value in step_milliseconds().values())
-        print(f"| {'有' if busy else '没有'} | {wait} | {cells} |", flush=True)
+    for busy in (False, True):
+        with neighbour(busy):
+            measured = step_milliseconds()
+        for wait in _WAITS:
+            cells = " | ".join(f"{measured[wait, name]:.0f}" for name in CASES)
+            print(f"| {'有' if busy else '没有'} | {wait} | {cells} |", flush=True)
     print("\n| 整个命令，秒 | 训练 | 训练之外 | 一共 |\n|---|---|---|---|")
     for busy in (False, True):
         with neighbour(busy):
