@@ -69,6 +69,12 @@ def test_it_runs_and_goes_on_where_it_stopped(tmp_path):
     assert again.returncode == 0, again.stderr
     assert "train_lora_solution" not in again.stdout
     assert json.loads(record.read_text("utf-8")) == once
+    older = once | {"versions": once["versions"] | {"torch": "2.0"}}
+    record.write_text(json.dumps(older, ensure_ascii=False), encoding="utf-8")
+    refused = run_command("benchmarks/real_model.py", "base_model", *command, "普通")
+    assert (refused.returncode, "用 torch 2.0" in refused.stderr) == (1, True), refused.stderr
+    assert json.loads(record.read_text("utf-8")) == older
+    record.write_text(json.dumps(once, ensure_ascii=False), encoding="utf-8")
     command[1] = "3"  # 同样的名字，别的步数：不能拿上一次的当结果
     other = run_command("benchmarks/real_model.py", "base_model", *command, "普通")
     assert other.returncode == 0, other.stderr
