@@ -336,7 +336,8 @@ CLAIMS = [
     Claim("forget-md", "都与基座相同", ("results/comparison.md",)),
     Claim("remember9", "几个种子，看范围重不重叠", (LOGIC,)),
     # 10 诊断
-    Claim("sec10clinic", "一处一处地故意弄坏，一共四十种", ("clinic/cases.py",)),
+    Claim("sec10clinic", "一处一处地故意弄坏", ("clinic/cases.py",)),
+    Claim("sec10clinic", "损失是 ln 2,226，约 7.7", ("base_model/config.json",)),
     Claim("sec10clinic", "最前面一份是健康的", ("clinic-table", "clinic-reveal")),
     Claim("clinic-reveal-md", "它只看症状，不知道弄坏的是哪里", ("clinic/doctor.py",)),
     Claim(
