@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from finetuning.arguments import Parser
 from finetuning.conversations import BadRowError, Conversation
-from finetuning.errors import UserError, run_main
+from finetuning.errors import Terminated, UserError, run_main
 from finetuning.terminal import printable
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ def talk(
             elif message:
                 try:
                     history = answer(model, tokenizer, config, history, message, raw)
+                except Terminated:
+                    raise
                 except KeyboardInterrupt:
                     print("\n（停下了；这一问不算，接着问吧）")
     except (EOFError, KeyboardInterrupt):

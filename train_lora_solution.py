@@ -26,9 +26,9 @@ from finetuning.errors import MERGING, UserError, run_main
 from finetuning.terminal import how_to_add, stage
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftConfig
-    from transformers import BitsAndBytesConfig
+
+    from finetuning.arguments.trainer import SFTArguments
 
 # ----------------------------------------------------------------------------------------------------------------------
 # 参数：选哪种方法，每种方法有哪些可以调的
@@ -95,7 +95,7 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
     LoRA（arXiv 2106.09685）
         y = Wx 变成 y = Wx + (alpha / r)·BAx。W 冻结；A 随机，B 是零，所以训练开始时模型与基座完全相同。
     QLoRA（arXiv 2305.14314）
-        添的与 LoRA 一样，只是冻结的 W 用 4 bit 存放（:func:`four_bit_config`）。
+        添的与 LoRA 一样，只是冻结的 W 用 4 bit 存放（:func:`four_bit_options`）。
     DoRA（arXiv 2402.09353）
         把 W + (alpha / r)·BA 的每一行拆成长度和方向，长度 m 另外训练；m 的初值是 W 各行的长度，开始时也与基座相同。
         用的时候要经 PEFT 来读，或先合并：transformers 5.23 自己读 DoRA 的目录时会漏掉 m，而且不报错。
@@ -134,23 +134,22 @@ def adapter_config(arguments: AdapterArguments, new_token_rows: dict[str, list[i
     )
 
 
-def four_bit_config(autocast: "torch.dtype | None") -> "BitsAndBytesConfig":
-    """每个线性层的权重存成 4 bit 的 NF4：16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再量化一次。
+def four_bit_options(args: "SFTArguments") -> dict[str, Any]:
+    """读入 QLoRA 的基座时的选项：除输出层外，线性层的权重存成 4 bit 的 NF4。
 
-    计算时一层一层地还原，所以省的是存放权重的内存，不是时间。
-
-    Args:
-        autocast: 自动混合精度用的类型，还原成它；None 是不用，还原成 fp32。
+    NF4 的 16 个档位按正态分布来取；每 64 个数共用一个缩放系数，系数自己再量化一次。计算时一层一层地还原，
+    所以省的是存放权重的内存，不是时间。
     """
     import torch
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    four_bit = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=autocast or torch.float32,
+        bnb_4bit_compute_dtype=args.autocast or torch.float32,
     )
+    return {"device_map": {"": args.device}, "quantization_config": four_bit}
 
 
 def continue_adapter(name_or_path: str, arguments: AdapterArguments) -> bool:
@@ -241,7 +240,7 @@ def main() -> None:
             evaluation = evaluation_dtype(args.device.type)
             options = {"keep_bf16": can_stay_bf16(config, args.autocast, evaluation, args.sharded)}
         else:
-            options = {"device_map": {"": args.device}, "quantization_config": four_bit_config(args.autocast)}
+            options = four_bit_options(args)
         base = start
         if adapter_args.merge_first:
             base = output.own_base(partial(merge_to, start, save_dtype=model_args.save_dtype))

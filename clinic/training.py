@@ -29,7 +29,7 @@ from finetuning.model import load_model
 from finetuning.observing import changed_share, data_symptoms, first_batch_symptoms, learnt_symptoms, training_symptoms
 from finetuning.reading import load_conversations
 from finetuning.training import build_trainer
-from train_lora_solution import AdapterArguments, adapter_config, four_bit_config
+from train_lora_solution import AdapterArguments, adapter_config, four_bit_options
 
 _VALIDATION, _TEST = 200, 300
 _SAMPLES = 5
@@ -113,7 +113,7 @@ class Clinic:
 
     def _four_bit(self, args: SFTArguments) -> PreTrainedModel:
         """QLoRA 的基座，读入时量化。"""
-        model, _, _ = load_model(self._name, device_map="cpu", quantization_config=four_bit_config(args.autocast))
+        model, _, _ = load_model(self._name, **four_bit_options(args))
         return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
 
     def _examine(

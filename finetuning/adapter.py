@@ -6,11 +6,13 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from torch import nn
@@ -261,6 +263,24 @@ def trains_token_rows(model: PreTrainedModel) -> bool:
     """适配器里除了 LoRA，还有嵌入的几行。"""
     config = model.active_peft_config if isinstance(model, PeftModel) else None
     return bool(getattr(config, "trainable_token_indices", None))
+
+
+def only_lora_that_adds_nothing(model: PreTrainedModel, changed: Collection[str]) -> bool:
+    """变了的参数（``changed``，参数的名字）只是 LoRA 的，加到权重上又都舍入掉了：合并以后与基座一位不差。
+
+    LoRA 的 B 从零开始，学习率再小（1e-30），B 也不是零了：看参数，它变了；模型没有变。
+    """
+    for name, layer in model.named_modules():
+        if not any(each.startswith(f"{name}.lora_") for each in changed):
+            continue
+        if type(layer) is not LoraLinear:  # 4 bit 的、专家的矩阵，看不出
+            return False
+        weight = innermost(layer).weight
+        for adapter in layer.active_adapters:
+            delta = layer.get_delta_weight(adapter)
+            if not torch.equal(weight + delta, weight.to(delta.dtype)):
+                return False
+    return all(".lora_" in each for each in changed)
 
 
 def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:

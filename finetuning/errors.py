@@ -5,6 +5,7 @@ import io
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -82,6 +83,31 @@ def stop_signals_handled(handler: Callable[[int, FrameType | None], None], *also
             signal.signal(number, original)
 
 
+_SAME_REQUEST_SECONDS = 1.0
+_last_request = (0, 0.0)  # 信号的号码，什么时候来的
+
+
+def is_repeated(number: int) -> bool:
+    """刚来过的信号又来了一个，算同一个要求，不必再理；所有的处理函数都先问它。
+
+    ``timeout``、``uv run`` 和任务调度器一层层转发 SIGTERM，同一个要求几毫秒之内会到两三次，这时程序多半正在收拾。
+    Ctrl-C 是人按的，不算：按两次就是要立即停下。
+    """
+    global _last_request
+    now = time.monotonic()
+    before, at = _last_request
+    if number == before != signal.SIGINT and now - at < _SAME_REQUEST_SECONDS:
+        return True
+    _last_request = (number, now)
+    return False
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    """与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾。"""
+    if not is_repeated(number):
+        raise Terminated(number)
+
+
 def run_main(main: Callable[[], None]) -> None:
     """运行 ``main``；遇到用户能解决的错误，只把那一句话写到标准错误。
 
@@ -93,27 +119,16 @@ def run_main(main: Callable[[], None]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     forget_stage()
-    ending = False
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        """与 Ctrl-C 一样抛异常，``finally`` 才有机会收拾；已经在收拾了，再来的不理。"""
-        nonlocal ending
-        if not ending:
-            ending = True
-            raise Terminated(number)
-
-    with stop_signals_handled(terminate):
+    with stop_signals_handled(_raise_terminated):
         try:
             main()
         except (Interrupted, KeyboardInterrupt) as stop:
-            ending = True
             print(f"\n{str(stop) or '已中断。'}", file=sys.stderr)
             raise SystemExit(128 + getattr(stop, "number", signal.SIGINT)) from None
         except BrokenPipeError:  # 读的人走了（| head）：不是错误，也没有人要听
             abandon_stdout()
             raise SystemExit(1) from None
         except Exception as error:
-            ending = True
             message = str(error) if isinstance(error, UserError) else _remedy(error)
             if message is None:
                 raise

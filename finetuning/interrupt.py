@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -14,17 +13,12 @@ from typing import Any
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from finetuning.errors import Terminated, stop_signals_handled
+from finetuning.errors import Terminated, is_repeated, stop_signals_handled
 from finetuning.terminal import launcher
-
-_SAME_REQUEST_SECONDS = 1.0
 
 
 class _Asked:
     """信号的处理函数：记下第一个，说 ``notice``；第二个立即停下。
-
-    ``timeout``、``uv run`` 和任务调度器一层层转发 SIGTERM，同一个要求几毫秒之内会到两三次：不是键盘上按的，
-    紧跟着来的算同一个。
 
     Args:
         notice: 收到以后说的话，“收到某某：”后面的。
@@ -35,13 +29,15 @@ class _Asked:
 
     def __init__(self, notice: str) -> None:
         self.number: int | None = None
-        self._notice, self._at = notice, 0.0
+        self._notice = notice
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        if is_repeated(number):
+            return
         if self.number is None:
-            self.number, self._at = number, time.monotonic()
+            self.number = number
             _notice(f"收到 {_name(number)}：{self._notice}")
-        elif number == signal.SIGINT or time.monotonic() - self._at > _SAME_REQUEST_SECONDS:
+        else:
             raise _exception(number)
 
 

@@ -197,15 +197,8 @@ class Report:
         return score
 
     def finish(self, before: Score, after: Score, seconds: float) -> None:
-        """训练之后：同样的问题前后怎么答，各项数字，哪里最弱；结果的几个文件写进还没有完成的结果。
-
-        Raises:
-            UserError: 诊断有把握地说，什么也没有学到。
-        """
+        """训练之后：同样的问题前后怎么答，各项数字，哪里最弱；结果的几个文件写进还没有完成的结果。"""
         peak = peak_memory_mb(self.trainer.args.device)
-        symptoms = self._symptoms(before, after)
-        findings = diagnose(symptoms)
-        self._refuse_nothing_learnt(after, findings)
         if self.questions:
             say("\n同样的问题，训练前后的回答")
         for row, old, new in zip(self.sampled, before.samples, after.samples, strict=True):
@@ -219,6 +212,8 @@ class Report:
             say(f"  逐字匹配  {before.exact_match:.1%} → {after.exact_match:.1%}（{len(self.checked)} 个问题）")
         answered = self._pair_up(before, after)
         _say_mistakes(answered)
+        symptoms = self._symptoms(before, after)
+        findings = diagnose(symptoms)
         if findings:
             say("\n诊断")
             for finding in findings:
@@ -226,16 +221,6 @@ class Report:
         say(f"\n训练用时 {seconds:.1f} 秒，内存峰值 {peak:,.0f} MB")
         if self.trainer.is_world_process_zero():
             self._write(before, after, answered, symptoms, findings, seconds, peak)
-
-    def _refuse_nothing_learnt(self, after: Score, findings: list[Finding]) -> None:
-        """参数变了，模型却没有变（学习率极小时，LoRA 的 B 从零变成 1e-30），也不算结果。"""
-        if not any(finding.name == "nothing_trains" and finding.confidence == "高" for finding in findings):
-            return
-        state, rate = self.trainer.state, self.trainer.args.learning_rate
-        raise UserError(
-            f"训练了 {state.global_step} 步，检验数据的损失前后一样（{after.loss:.3f}）：什么也没有学到，不算结果，"
-            f"输出目录里以前的结果没有动；请检查 --learning_rate（现在是 {rate:g}）。"
-        )
 
     def _pair_up(self, before: Score, after: Score) -> list[AnsweredQuestion]:
         """每个问题前后的回答：逐字核对的那些；没有核对的，是那几个固定的问题。"""

@@ -27,7 +27,7 @@ from transformers.trainer_pt_utils import LabelSmoother
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
 
 from finetuning import shortcuts
-from finetuning.adapter import base_of
+from finetuning.adapter import base_of, only_lora_that_adds_nothing
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PaddedCollator
 from finetuning.data import Splits, TokenizedDataset
@@ -212,16 +212,18 @@ class CheckedTrainer(MicroBatchTrainer):
             )
 
     def refuse_unchanged(self) -> None:
-        """要训练的参数一个也没有变：什么也没有学到，不算结果。"""
+        """要训练的参数没有变，或变得太小、加到权重上都舍入掉了：什么也没有学到，不算结果。"""
         if (skipped := self.skipped_steps) is not None and skipped.steps and skipped.skipped == skipped.steps:
             raise UserError(
                 f"训练了 {self.state.global_step} 步，每一步的梯度都超出了 fp16 的范围（它最大只到 65504），"
                 "都没有更新参数：什么也没有学到，不算结果；请改用 fp32（--bf16 false --fp16 false），"
                 f"或换一块支持 bf16 的显卡；{_NOTHING_REPLACED}"
             )
-        if self.sizes_before and self.parameter_sizes() == self.sizes_before:
+        sizes = self.parameter_sizes()
+        changed = [name for name, before in self.sizes_before.items() if sizes[name] != before]
+        if self.sizes_before and only_lora_that_adds_nothing(cast(PreTrainedModel, self.model), changed):
             raise UserError(
-                f"训练了 {self.state.global_step} 步，参数一个也没有变：什么也没有学到，不算结果；"
+                f"训练了 {self.state.global_step} 步，模型没有变：什么也没有学到，不算结果；"
                 f"请检查 --learning_rate（现在是 {self.args.learning_rate:g}）"
                 f"和 --warmup_steps（现在是 {self.args.warmup_steps:g}）；"
                 f"{_NOTHING_REPLACED}"

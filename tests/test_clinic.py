@@ -3,7 +3,6 @@
 import json
 import math
 import random
-from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -69,7 +68,9 @@ def test_unseen_seeds_are_named():
 
 def test_healthy_runs_are_left_alone():
     records = stored("clinic_healthy")
-    assert Counter(record.case for record in records) == {case.name: 10 for case in HEALTHY}
+    wanted = {(case.name, seed) for case in HEALTHY for seed in measure.HEALTHY_SEEDS}
+    assert {(record.case, record.seed) for record in records} == wanted
+    assert len(measure.HEALTHY_SEEDS) == 10
     assert [record.case for record in records if diagnose(record.symptoms)] == []
 
 

@@ -6,6 +6,7 @@
 """
 
 import hashlib
+import io
 import json
 import os
 import random
@@ -30,7 +31,7 @@ from test_training_run import write
 from toy_models import save_toy
 
 import train_sft_solution
-from finetuning import terminal
+from finetuning import errors, terminal
 from finetuning.arguments import parse_arguments
 from finetuning.errors import UserError, run_main
 from finetuning.output.checkpoints import is_complete, last_complete, list_checkpoints
@@ -333,7 +334,7 @@ def test_one_request_forwarded_three_times_is_one(workplace, tmp_path):
     wait_for(process, workplace, "'loss'")
     for _ in range(3):
         os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.02)
+        time.sleep(0.002)
     process.join()
     assert process.exitcode == 128 + signal.SIGTERM, log_of(workplace)
     assert "Traceback" not in log_of(workplace)
@@ -341,10 +342,20 @@ def test_one_request_forwarded_three_times_is_one(workplace, tmp_path):
     assert f"从 {last_complete(out).name} 接着训练" in log_of(workplace)
 
 
+class Telling(io.StringIO):
+    """说话的时候，又收到一个 SIGTERM。"""
+
+    def write(self, text: str) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(text)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows 没有 SIGTERM 的转发")
-def test_a_second_signal_while_ending_changes_nothing(capsys):
-    """收拾到一半、正要说最后一句时又来一个：照样收拾完，只说那一句。"""
-    tidied = []
+def test_the_same_signal_while_ending_changes_nothing(monkeypatch):
+    """收拾到一半、正在说最后一句时又来一个：照样收拾完，只说那一句。过了一秒的是另一个要求，不再等。"""
+    said, tidied = Telling(), []
+    monkeypatch.setattr(sys, "stderr", said)
+    monkeypatch.setattr(errors, "_last_request", (0, 0.0))
 
     def main() -> None:
         try:
@@ -357,7 +368,11 @@ def test_a_second_signal_while_ending_changes_nothing(capsys):
 
     with pytest.raises(SystemExit) as stop:
         run_main(main)
-    assert (stop.value.code, tidied, capsys.readouterr().err) == (143, [True], "\n已中断。\n")
+    assert (stop.value.code, tidied, said.getvalue()) == (143, [True], "\n已中断。\n")
+    monkeypatch.setattr(errors, "_last_request", (signal.SIGTERM, time.monotonic() - 1.1))
+    assert not errors.is_repeated(signal.SIGTERM)
+    assert errors.is_repeated(signal.SIGTERM)
+    assert [errors.is_repeated(signal.SIGINT) for _ in range(2)] == [False, False]
 
 
 def ignore_flag() -> None:
