@@ -96,10 +96,10 @@ def base(model: str, data: Path) -> dict[str, Any]:
 
 
 def _open_record(path: Path, model: str, data: Path) -> dict[str, Any]:
-    """已有的记录；换了模型、数据、库的版本的不能接着写：一张表的各行只差要比的那一样。
+    """已有的记录；换了模型或检验的问题的不能接着写。
 
     Raises:
-        UserError: 记录是另一个模型、另一份数据或另外的版本的。
+        UserError: 记录是另一个模型或另一些问题的。
     """
     questions = [
         {
@@ -111,21 +111,32 @@ def _open_record(path: Path, model: str, data: Path) -> dict[str, Any]:
         for row in real_measure.read(data / "test.jsonl")
     ]
     digest = str(model_digest(model))
-    versions = {name: version(name) for name in ("torch", "transformers", "peft")}
     if path.exists():
         record = json.loads(path.read_text(encoding="utf-8"))
         if (record["model"], record["questions"]) != (digest, questions):
             raise UserError(f"{path} 是另一个模型或另一份数据的记录；请用 --record 换一个文件。")
-        if record["versions"] != versions:
-            used = "、".join(f"{name} {number}" for name, number in record["versions"].items())
-            raise UserError(f"{path} 是用 {used} 量的，与现在装的不同，接着写就不能比了；请用 --record 换一个文件。")
         return record
     return {
         "model": digest,
-        "versions": versions,
+        "versions": _versions(),
         "questions": questions,
         "runs": {},
     }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "transformers", "peft")}
+
+
+def _check_versions(record: dict[str, Any], path: Path) -> None:
+    """要接着量，库的版本就要与记录的相同：一张表的各行只差要比的那一样。
+
+    Raises:
+        UserError: 版本不同。
+    """
+    if record["versions"] != _versions():
+        used = "、".join(f"{name} {number}" for name, number in record["versions"].items())
+        raise UserError(f"{path} 是用 {used} 量的，与现在装的不同，接着写就不能比了；请用 --record 换一个文件。")
 
 
 def table(record: dict[str, Any]) -> str:
@@ -182,6 +193,7 @@ def main() -> None:
         settings = _PLAIN | VARIATIONS[name] | ({"steps": arguments.steps} if arguments.steps else {})
         if record["runs"].get(name, {}).get("settings") == settings:  # 试运行的，步数不同，要重做
             continue
+        _check_versions(record, arguments.record)
         say(f"\n{name}（{number}/{len(arguments.names)}）")
         run = train(arguments.model, data, settings, arguments.output_dir / f"run_{list(VARIATIONS).index(name)}")
         record["runs"][name] = run

@@ -5,8 +5,8 @@
 两张表：
 
 - 训练的一步：一批拼成一行、一个运算由两个线程来分，还是分成两个微批次、两个线程各算一个；填充的批次也由两个线程来分
-  （教程里自己写的训练循环就是这样）。OpenMP 的线程做完自己的一份，空转着等别人（它的默认），睡着等，还是空转一会儿再睡
-  （本项目的设置）。轮流测几轮，取中位数。
+  （教程里自己写的训练循环就是这样）。OpenMP 的线程做完自己的一份，空转三十万次等别人（libgomp 的默认），马上睡，还是
+  空转一千次再睡（本项目的设置）。轮流测几轮，取中位数。
 - 从头到尾的 ``train_lora_solution.py``：训练用多久，训练之外（import、两次检验、保存）用多久。
 
 要在没有别的程序在跑的机器上测。
@@ -33,9 +33,9 @@ from finetuning import WAITING
 _ROUNDS = 3
 # 等的办法 → 环境变量；空的，libgomp 说一句不认识，就用它的默认。
 _WAITS = {
-    "空转": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
-    "睡": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
-    "空转一会儿再睡": WAITING,
+    "空转三十万次再睡": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
+    "马上睡": {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"},
+    "空转一千次再睡": WAITING,
 }
 _SPEC = Spec("", EMBEDDED, steps=25, warmup=5, batch_size=32, train_file="data/dev.jsonl")
 # 做法 → 程序、线程、精度。

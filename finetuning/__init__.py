@@ -49,9 +49,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-# 要在导入 torch 之前设：OpenMP 的线程做完自己的一份，空转很短的一会儿（几十微秒）等别人，还没有等到就睡。
-# 旁边有别的程序占着核时，空转等的就是被它挤掉的那个线程，一直空转的话，每个运算都要等，慢好几倍；一点也不空转，没有别的
-# 程序时，每个运算都要叫醒一次（benchmarks/README.md 的“核怎样用”）。GOMP_SPINCOUNT 只有 libgomp（Linux）认得。
+# 要在导入 torch 之前设：OpenMP 的线程做完自己的一份，空转一千次等别人（libgomp 的默认是三十万次），还没有等到就睡。
+# 旁边有别的程序占着核时，空转等的就是被它挤掉的那个线程，转得久，每个运算都要等，慢几倍；一点也不空转，没有别的程序时，
+# 每个运算都要叫醒一次，也慢（benchmarks/README.md 的“核怎样用”）。GOMP_SPINCOUNT 只有 libgomp（Linux）认得。
 WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.update({name: os.environ.get(name, value) for name, value in WAITING.items()})

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_healthy_runs_are_left_alone():
     assert {(record.case, record.seed) for record in records} == wanted
     assert len(measure.HEALTHY_SEEDS) == 10
     assert [record.case for record in records if diagnose(record.symptoms)] == []
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_qlora_is_examined_where_it_can_be(monkeypatch, capsys, tmp_path, installed):
+    asked = []
+    monkeypatch.setattr(measure, "find_spec", lambda name: object() if installed else None)
+    monkeypatch.setattr(measure, "run_all", lambda names, *_: asked.append(names))
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["measure", "--examine"])
+    measure.main()
+    assert ("qlora" in asked[1]) == installed
+    assert ("uv run 后面加上 --extra qlora" in capsys.readouterr().out) != installed
 
 
 def test_the_tables_are_of_the_records():
@@ -202,7 +215,7 @@ def test_the_report_ends_with_the_diagnosis(workplace, tmp_path):
 
 def test_nothing_trains_is_said_at_once(workplace, tmp_path):
     said = run(workplace, FULL, tmp_path / "out", "--max_steps", "300", "--learning_rate", "1e-30", code=1)
-    assert "训练了 35 步，参数一个也没有变" in said.splitlines()[-1]  # 预热 15 步，再等 20 步
+    assert "训练了 35 步，模型没有变" in said.splitlines()[-1]  # 预热 15 步，再等 20 步
 
 
 def test_data_findings_come_before_training(workplace, tmp_path):
