@@ -45,6 +45,7 @@ def on_the_card(monkeypatch, capability, dtype):
         return model(**moved), calls
 
 
+@pytest.mark.skipif("window_size" not in attention._VARLEN_OPTIONS, reason="torch 2.10 以前，假的张量也要问驱动")
 def test_a_t4_computes_document_by_document(monkeypatch):
     output, calls = on_the_card(monkeypatch, (7, 5), torch.float16)
     assert output.logits.shape == (1, 32, 400)

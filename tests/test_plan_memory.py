@@ -8,6 +8,7 @@ import pytest
 import torch
 from child_processes import run_command
 from peft import LoraConfig, PrefixTuningConfig, get_peft_model
+from torch._subclasses import FakeTensorMode
 from toy_models import save_toy, toy_model, toy_tokenizer
 from transformers import FalconConfig, GPT2Config, Lfm2Config, PretrainedConfig, Qwen3Config, Qwen3MoeConfig
 
@@ -284,7 +285,27 @@ UNUSUAL: dict[str, tuple[PretrainedConfig, set[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("config", "impossible"), UNUSUAL.values(), ids=UNUSUAL)
+def walks_experts() -> bool:
+    """假的张量走得过 fp32 的 grouped_mm：torch 2.9 只收 bf16，那时混合专家的模型算不出（说一句话）。"""
+    grouped_mm = getattr(torch.nn.functional, "grouped_mm", None) or torch._grouped_mm
+    try:
+        with FakeTensorMode():
+            grouped_mm(torch.empty(32, 32), torch.empty(2, 32, 32), offs=torch.empty(2, dtype=torch.int32))
+    except RuntimeError:
+        return False
+    return True
+
+
+NEEDS_GROUPED_MM = pytest.mark.skipif(not walks_experts(), reason="torch 的 grouped_mm 只收 bf16")
+
+
+@pytest.mark.parametrize(
+    ("config", "impossible"),
+    [
+        pytest.param(*case, id=name, marks=NEEDS_GROUPED_MM if name == "experts" else ())
+        for name, case in UNUSUAL.items()
+    ],
+)
 def test_a_method_that_cannot_be_does_not_hide_the_others(config, impossible, tmp_path, monkeypatch, capfd):
     """算不出的那一行说原因，其余的照算，没有调用栈。"""
     config.save_pretrained(tmp_path)
@@ -309,6 +330,7 @@ def table_of(path, capfd, monkeypatch, *flags):
     return capfd.readouterr()
 
 
+@NEEDS_GROUPED_MM
 def test_experts_and_new_markers_are_told(tmp_path, monkeypatch, capfd):
     UNUSUAL["experts"][0].save_pretrained(tmp_path)
     toy_tokenizer(chatml=False).save_pretrained(tmp_path)
