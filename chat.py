@@ -130,6 +130,8 @@ def talk(
                     raise
                 except KeyboardInterrupt:
                     print("\n（停下了；这一问不算，接着问吧）")
+    except Terminated:  # SIGTERM 要的是结束，不是停下这一问
+        raise
     except (EOFError, KeyboardInterrupt):
         print()
 

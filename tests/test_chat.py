@@ -1,5 +1,6 @@
 """chat.py：真正的进程，问一句、多轮、接着写；编码与训练相同。"""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import chat as chat_script
 from chat import answer, main
 from data_solution import SFTDataset
 from finetuning.collator import PackedCollator
-from finetuning.errors import run_main
+from finetuning.errors import Terminated, run_main
 from finetuning.model import load_model
 from finetuning.terminal import printable
 
@@ -169,8 +170,10 @@ def test_a_reader_that_leaves_is_no_error(workplace):
     process.wait()
 
 
-def talk_with(monkeypatch, capsys, replies: list[str], stopped: tuple[str, ...] = ()) -> tuple[list[str], str]:
-    """在等着输入的地方依次给出 ``replies``；``stopped`` 里的，回答到一半按 Ctrl-C。
+def talk_with(
+    monkeypatch, capsys, replies: list[str], stopped: tuple[str, ...] = (), by: BaseException | None = None
+) -> tuple[list[str], str]:
+    """在等着输入的地方依次给出 ``replies``；``stopped`` 里的，回答到一半按 Ctrl-C，或收到 ``by``。
 
     返回每次问的时候有哪些话，和打印的。
     """
@@ -180,7 +183,7 @@ def talk_with(monkeypatch, capsys, replies: list[str], stopped: tuple[str, ...] 
     def say(model, tokenizer, config, history, message, raw):
         seen.append("|".join([*(each["content"] for each in history), message]))
         if message in stopped:
-            raise KeyboardInterrupt
+            raise by or KeyboardInterrupt
         return [*history, {"role": "user", "content": message}, {"role": "assistant", "content": f"答{message}"}]
 
     monkeypatch.setattr(chat_script, "answer", say)
@@ -193,6 +196,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(monkeypatch, capsys):
     seen, said = talk_with(monkeypatch, capsys, ["一", "二", "三", "/exit"], stopped=("二",))
     assert seen == ["一", "一|答一|二", "一|答一|三"], "停下的一问不留在后面的上文里"
     assert "停下了" in said
+
+
+def test_sigterm_ends_the_chat(monkeypatch, capsys):
+    with pytest.raises(Terminated):
+        talk_with(monkeypatch, capsys, ["一", "二"], stopped=("一",), by=Terminated(signal.SIGTERM))
 
 
 @pytest.mark.parametrize("word", ["/exit", "/quit", "exit", "quit", "退出"])
