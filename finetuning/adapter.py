@@ -280,7 +280,7 @@ def only_lora_that_adds_nothing(model: PreTrainedModel, changed: Collection[str]
             delta = layer.get_delta_weight(adapter)
             if not torch.equal(weight + delta, weight.to(delta.dtype)):
                 return False
-    return all(".lora_" in each for each in changed)
+    return all(".lora_A." in each or ".lora_B." in each for each in changed)
 
 
 def adapted_layers(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
