@@ -97,7 +97,7 @@ class Clinic:
                 after, exact_after = math.inf, 0.0
             else:
                 symptoms |= learnt_symptoms(trainer)
-                if case.method != "qlora":
+                if case.method != "qlora":  # 4 bit 的照 4 bit 检验
                     model.float()  # bf16 的权重也按 fp32 来检验，数值不变
                 after, exact_after, spoken = self._examine(model, data.test, rows.test, case)
             symptoms |= {
