@@ -9,7 +9,7 @@ from transformers import set_seed
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.data import Splits
-from finetuning.shortcuts.frozen import FrozenWeightsInBf16, lossless_linears
+from finetuning.shortcuts.frozen import FrozenWeightsInBf16, frozen_in_bf16, lossless_linears, output_to_copy
 from finetuning.shortcuts.packing import enable_packing
 from finetuning.training import build_trainer
 
@@ -80,13 +80,34 @@ def test_left_alone(model):
     assert lossless_linears(model()) == []
 
 
-def test_the_tied_output_layer_is_left_alone():
-    model = adapted()
-    output = model.get_output_embeddings()
-    assert output.weight is model.get_input_embeddings().weight
-    held = lossless_linears(model)
-    assert held
-    assert output not in held
+def test_the_tied_output_layer_has_a_copy_of_its_own():
+    """查表仍用 fp32 的：这里的嵌入不是 bf16 能表示的数。"""
+    model = adapted(rounded=False)
+    output, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    own = output.weight
+    assert own is embeddings.weight
+    with frozen_in_bf16(model):
+        assert torch.equal(output.weight, own.to(torch.bfloat16))
+        assert embeddings.weight is own
+        assert own.dtype == torch.float32
+    assert output.weight is embeddings.weight is own
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_output_layer_that_bf16_cannot_hold_computes_the_same(tied):
+    """autocast 每次转出来的，与一直拿着的一份，一位不差。"""
+    model = adapted(rounded=False, shape={"tie_word_embeddings": tied})
+    batch = PackedCollator()(EXAMPLES)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(**batch).logits
+        with frozen_in_bf16(model):
+            assert model.get_output_embeddings().weight.dtype == torch.bfloat16
+            assert torch.equal(model(**batch).logits, expected)
+
+
+def test_a_trained_output_layer_is_left_alone():
+    model = adapted(modules_to_save=["lm_head"], shape={"tie_word_embeddings": False})
+    assert output_to_copy(model) is None
 
 
 def test_the_trial_of_packing_holds_them_too():

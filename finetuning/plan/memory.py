@@ -46,7 +46,7 @@ from finetuning.plan.simulation import simulate, storage_bytes
 from finetuning.shortcuts import Setting, Shortcuts, choose
 from finetuning.shortcuts.attention import PER_DOCUMENT
 from finetuning.shortcuts.embedding import add_embedding_gradient_in_place
-from finetuning.shortcuts.frozen import frozen_linears
+from finetuning.shortcuts.frozen import frozen_linears, output_to_copy
 from finetuning.shortcuts.loss import chunk_size, chunked_causal_lm_loss
 
 Method = Literal["full", "lora", "dora", "qlora", "prefix"]
@@ -219,13 +219,15 @@ def plan(
     chosen = choose(model, Setting(device, batch_size, autocast, padding_free))
     chosen = replace(chosen, frozen_in_bf16=chosen.frozen_in_bf16 and config.dtype == torch.bfloat16)
     if chosen.frozen_in_bf16:
-        # 新添的行是平均值，bf16 放不下：有这样的行的输出层仍是 fp32
+        # 新添的行是平均值，bf16 放不下：有这样的行的输出层仍是 fp32，与共用嵌入的一样，训练时另有一份 bf16 的
         kept = innermost(base_of(model).get_output_embeddings()) if new_tokens else None
         for linear in frozen_linears(model):
             if linear is not kept:
                 linear.weight.data = linear.weight.data.to(torch.bfloat16)
         if stays_bf16:
             loading = storage_bytes(model)
+        if (output := output_to_copy(model)) is not None:
+            output.weight = torch.nn.Parameter(output.weight.to(torch.bfloat16), requires_grad=False)
     if chosen.chunked_loss:
         base_of(model).loss_function = partial(chunked_causal_lm_loss, chunk=chunk_size(device))
     if chosen.packed and device == "cpu":

@@ -6,7 +6,10 @@ from typing import Any
 
 import torch
 from peft.tuners.lora.dora import DoraLinearLayer
+from torch import nn
 from transformers import PreTrainedModel, TrainerCallback
+
+from finetuning.adapter import base_of, innermost
 
 
 class FrozenWeightsInBf16(TrainerCallback):
@@ -16,8 +19,9 @@ class FrozenWeightsInBf16(TrainerCallback):
     每个参数就只占 2 字节，而不是 4 + 2，也不必每步再转。算出来一位也不差，因为只换这样的权重：
 
     - 转成 bf16 再转回来，与原来完全相等。公开的模型大多以 bf16 发布，自带的基座也是。
-    - 只在 autocast 的矩阵乘法里用到。与嵌入共用的输出层不换：从嵌入取出的向量决定后面各层用什么精度相加。
-      DoRA 还要用 fp32 的权重来算长度，也不换。
+    - 只在 autocast 的矩阵乘法里用到。DoRA 还要用 fp32 的权重来算长度，不换。
+
+    与嵌入共用矩阵的输出层，查表还要用 fp32 的，所以另给它一份 bf16 的，见 :func:`output_in_bf16`。
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -40,10 +44,37 @@ def frozen_in_bf16(model: PreTrainedModel) -> Iterator[None]:
     for module in held:
         module.weight.data = module.weight.data.to(torch.bfloat16)
     try:
-        yield
+        with output_in_bf16(model):
+            yield
     finally:
         for module in held:
             module.weight.data = module.weight.data.float()
+
+
+@contextmanager
+def output_in_bf16(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，冻结的、仍是 fp32 的输出层用另外一份 bf16 的权重；之后用回原来的。
+
+    它是词表那么大的矩阵：Gemma 3 270M 的占全部参数的六成，autocast 每一步转它一次，占 LoRA 一步时间的五分之一。
+    这一份与 autocast 每一步转出来的完全相同，内存也一样多：转出来的要留到反向传播。
+    """
+    output = output_to_copy(model)
+    if output is None:
+        yield
+        return
+    own = output.weight
+    output.weight = nn.Parameter(own.detach().to(torch.bfloat16), requires_grad=False)
+    try:
+        yield
+    finally:
+        output.weight = own
+
+
+def output_to_copy(model: PreTrainedModel) -> nn.Linear | None:
+    """要另给一份 bf16 权重的输出层：冻结的、fp32 的线性层；没有是 None。"""
+    output = innermost(base_of(model).get_output_embeddings())
+    frozen = isinstance(output, nn.Linear) and not output.weight.requires_grad
+    return output if frozen and output.weight.dtype == torch.float32 else None
 
 
 def lossless_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
