@@ -2,8 +2,8 @@
 
 只在训练和检验都用 bf16 自动混合精度（autocast）时这样做，那就是支持 bf16 的显卡：autocast 的矩阵乘法反正要把 fp32 的
 权重转成 bf16，而检查点里存的本来就是 bf16，转来转去是同样的数，所以算出来一位也不差。其余的（嵌入、归一化层、偏置、
-专家的矩阵、与嵌入共用的输出层）不只用在矩阵乘法里，仍读成 fp32。CPU 上的检验用 fp32，只在训练期间换成 bf16
-（见 :mod:`finetuning.shortcuts.frozen`）。
+专家的矩阵、与嵌入共用的输出层）不只用在矩阵乘法里，仍读成 fp32。CPU 上的小模型检验用 fp32，所以先读成 fp32，只在
+训练期间换成 bf16，大的检验时也换（见 :mod:`finetuning.shortcuts.frozen`）。
 """
 
 from collections.abc import Iterator

@@ -65,9 +65,14 @@ def fastest_dtype(use_cpu: bool) -> torch.dtype | None:
     return autocast_dtype(machine, "cpu" if use_cpu else usable_device(machine))
 
 
-def evaluation_dtype(device: str) -> torch.dtype | None:
-    """检验用哪种自动混合精度：显卡支持 bf16 就用它加快；None 是不用，照权重的精度（fp32）。"""
-    return torch.bfloat16 if device == "cuda" and fastest_dtype(use_cpu=False) == torch.bfloat16 else None
+def evaluation_dtype(device: str, large: bool = False) -> torch.dtype | None:
+    """检验用哪种自动混合精度：显卡支持 bf16 就用它加快；None 是不用，照权重的精度（fp32）。
+
+    Args:
+        large: 大的模型，CPU 上也用：bf16 快一倍多。小的只差一两秒，用 fp32，各台机器检验出的就相同。
+    """
+    useful = device == "cuda" or (device == "cpu" and large)
+    return torch.bfloat16 if useful and fastest_dtype(use_cpu=device == "cpu") == torch.bfloat16 else None
 
 
 def avoid_cudnn_attention() -> None:

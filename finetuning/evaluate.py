@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, cast
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch.nn.functional import cross_entropy
@@ -20,9 +21,12 @@ from finetuning.conversations import Conversation
 from finetuning.data import TokenizedDataset
 from finetuning.device import evaluation_dtype
 from finetuning.model import max_positions
+from finetuning.shortcuts.frozen import all_in_bf16
 from finetuning.terminal import is_main_process, progress_delay
 
 _BATCH_SIZE = 64
+_FEW = 16  # 不多于这么多个回答，不分给几个线程：写一个 token 要把权重读一遍，一批几个与一个差不多快
+_LARGE = 2**25  # 有这么多参数的是大模型：时间都在矩阵乘法上，几个核一起算一个就够快，内存也省
 _MOST_TOKENS = 2**15  # 一批最多多少个 token：64 段，每段 512 个
 _MOST_CACHE = 2**31  # 生成时，一批的 KV 缓存最多多少字节（按 fp32 算）：8B 的模型在 24 GB 的显卡上也有地方放
 _MOST_LOGITS = 2**27  # 一次最多算多少个 logits：fp32 是 512 MB
@@ -37,12 +41,15 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """关掉 dropout；之后恢复原样。"""
+def _evaluating(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
+    """关掉 dropout；CPU 上的大模型要用 bf16 的，权重先都转好；之后恢复原样。"""
+    alone_on_cpu = model.device.type == "cpu" and not (dist.is_available() and dist.is_initialized())
+    ready = dtype == torch.bfloat16 and alone_on_cpu and _is_large(model)
     was_training = model.training
     model.eval()
     try:
-        yield
+        with all_in_bf16(model) if ready else nullcontext():
+            yield
     finally:
         model.train(was_training)
 
@@ -58,10 +65,17 @@ def _without_settings(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _precision(model: PreTrainedModel, autocast: torch.dtype | None = None) -> torch.autocast:
-    """自动混合精度；没有指定时是检验自己的。这是每个线程各自的设置，关掉梯度也是。"""
-    autocast = autocast or evaluation_dtype(model.device.type)
-    return torch.autocast(model.device.type, autocast, enabled=autocast is not None)
+def _is_large(model: PreTrainedModel) -> bool:
+    return model.num_parameters() >= _LARGE
+
+
+def _own_dtype(model: PreTrainedModel) -> torch.dtype | None:
+    return evaluation_dtype(model.device.type, _is_large(model))
+
+
+def _precision(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.autocast:
+    """自动混合精度。这是每个线程各自的设置，关掉梯度也是。"""
+    return torch.autocast(model.device.type, dtype, enabled=dtype is not None)
 
 
 def mean_loss(
@@ -77,7 +91,7 @@ def mean_loss(
     按 token 平均，不按批次平均：有的批次要学的 token 多，有的少。所以一批几段、几个进程一起算，结果都相同。
 
     Args:
-        autocast: 自动混合精度的类型；None 是检验自己的（见 :func:`_precision`）。
+        autocast: 自动混合精度的类型；None 是检验自己的（见 :func:`finetuning.device.evaluation_dtype`）。
         accelerator: 几个进程时，各算一部分；每个进程走一样多批（FSDP 一批里要互相等），多出来的不算。
     """
     totals = _row_totals(model, dataset, collate, batch_size, autocast, accelerator)
@@ -105,7 +119,8 @@ def _row_totals(
     accelerator: Accelerator | None = None,
 ) -> dict[int, tuple[float, int]]:
     """每一段（它在 ``dataset`` 里的位置）的损失之和，和要学的 token 数。"""
-    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model)
+    dtype = autocast or _own_dtype(model)
+    parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not _is_large(model)
     lengths = [len(dataset[index]["input_ids"]) for index in range(len(dataset))]
     most = min(_MOST_TOKENS, _MOST_LOGITS // model.config.get_text_config().vocab_size)
     batches = list(_batches(lengths, [0] * len(lengths), most, parallel, batch_size=batch_size))
@@ -120,7 +135,7 @@ def _row_totals(
         batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
         labels = batch.pop("labels")
         shifted = batch.pop("shift_labels", None)
-        with torch.no_grad(), _precision(model, autocast):
+        with torch.no_grad(), _precision(model, dtype):
             logits = model(**batch).logits
         if shifted is None:
             logits, shifted = logits[:, :-1], labels[:, 1:]
@@ -132,7 +147,7 @@ def _row_totals(
         bar.update(len(indices))
         return dict(zip(indices, zip(sums, counts, strict=True), strict=False))
 
-    with _evaluating(model), _progress(sum(map(len, batches)), "算损失", "段") as bar:
+    with _evaluating(model, dtype), _progress(sum(map(len, batches)), "算损失", "段") as bar:
         shares = list(threads.each(losses, batches, parallel))
     if accelerator is not None and accelerator.num_processes > 1:
         shares = gather_object(shares)
@@ -154,6 +169,8 @@ def generate_answers(
     Returns:
         与 ``conversations`` 顺序相同的回答。
     """
+    if not conversations:
+        return []
     form = chat_format(tokenizer)
     prompts = [form.prompt(conversation) for conversation in conversations]
     stop_ids = [*form.end_ids, *_as_list(model.generation_config.eos_token_id)]
@@ -163,6 +180,8 @@ def generate_answers(
     # 前缀不在各层里，非用 PEFT 的不可。
     generator: Any = model if has_prefix(model) else base_of(model)
     parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not has_prefix(model)
+    parallel = parallel and len(prompts) > _FEW
+    dtype = _own_dtype(model)
     interrupted = threading.Event()  # 按了 Ctrl-C：各个线程写到一半的也停下
 
     def write(indices: list[int]) -> None:
@@ -173,7 +192,7 @@ def generate_answers(
         rows = [[tokenizer.pad_token_id] * pad + prompts[i] for i, pad in zip(indices, padding, strict=True)]
         mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
         ticks = _Ticks(bar, len(indices), interrupted)
-        with torch.inference_mode(), _precision(model):
+        with torch.inference_mode(), _precision(model, dtype):
             generated = generator.generate(
                 input_ids=torch.tensor(rows, device=model.device),
                 attention_mask=torch.tensor(mask, device=model.device),
@@ -191,7 +210,7 @@ def generate_answers(
             answers[index] = _cut(token_ids, form.end_ids, stop_ids, tokenizer)
 
     with (
-        _evaluating(model),
+        _evaluating(model, dtype),
         _without_settings(base_of(model)),
         _progress(sum(max_new_tokens), "写回答", "token") as bar,
     ):

@@ -55,8 +55,8 @@ def evaluated_in_bf16(keeps: bool, phase: str | None = None) -> None:
 
     一路看着；``phase``：在这个阶段终止。
     """
-    evaluate.evaluation_dtype = lambda device: BF16
-    device.evaluation_dtype = lambda device: BF16 if keeps else None
+    evaluate.evaluation_dtype = lambda device, large=False: BF16
+    device.evaluation_dtype = lambda device, large=False: BF16 if keeps else None
     step = CheckedTrainer.training_step
 
     def watched(self, model, *args, **kwargs):
@@ -153,7 +153,7 @@ def test_what_needs_the_weights_themselves_is_read_in_fp32(workplace, tmp_path, 
 
 def evaluated_in_bf16_but_read_in_fp32() -> None:
     evaluated_in_bf16(False)
-    device.evaluation_dtype = lambda device: BF16
+    device.evaluation_dtype = lambda device, large=False: BF16
 
 
 # ----------------------------------------------------------------------------------------------------------------------

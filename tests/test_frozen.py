@@ -9,7 +9,13 @@ from transformers import set_seed
 from finetuning.arguments.trainer import SFTArguments
 from finetuning.collator import PackedCollator
 from finetuning.data import Splits
-from finetuning.shortcuts.frozen import FrozenWeightsInBf16, frozen_in_bf16, lossless_linears, output_to_copy
+from finetuning.shortcuts.frozen import (
+    FrozenWeightsInBf16,
+    all_in_bf16,
+    frozen_in_bf16,
+    lossless_linears,
+    output_to_copy,
+)
 from finetuning.shortcuts.packing import enable_packing
 from finetuning.training import build_trainer
 
@@ -103,6 +109,26 @@ def test_an_output_layer_that_bf16_cannot_hold_computes_the_same(tied):
         with frozen_in_bf16(model):
             assert model.get_output_embeddings().weight.dtype == torch.bfloat16
             assert torch.equal(model(**batch).logits, expected)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(lambda: adapted(), id="LoRA"),
+        pytest.param(lambda: adapted(rounded=False), id="LoRA on weights that bf16 cannot hold"),
+        pytest.param(lambda: adapted(use_dora=True), id="DoRA"),
+        pytest.param(lambda: toy_model(), id="full"),
+    ],
+)
+def test_weights_prepared_for_evaluation_compute_the_same(model):
+    model = model().eval()
+    batch = PackedCollator()(EXAMPLES)
+    weights = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = model(**batch).logits
+        with all_in_bf16(model):
+            assert torch.equal(model(**batch).logits, expected)
+    assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
 
 
 def test_a_trained_output_layer_is_left_alone():

@@ -17,14 +17,17 @@ from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
 from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
 from finetuning.shortcuts.attention import PER_DOCUMENT
+from finetuning.token_rows import train_few_rows
 
 QUESTIONS = ["你好", "今天天气怎么样？", "猫喜欢什么？", "法国", "法国的首都是巴黎吗？请回答。", "鱼"]
 ANSWERS = ["好", "今天天气晴朗。", "猫喜欢鱼。", "首都是巴黎，不是别的地方。", "是", "你好，我是小助手。"]
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
-def cores(request, set_cores):
+def cores(request, set_cores, monkeypatch):
+    """几个线程时，这里的六七个问题也分给它们。"""
     set_cores(request.param)
+    monkeypatch.setattr(evaluate, "_FEW", 0)
     return request.param
 
 
@@ -124,20 +127,96 @@ def test_the_settings_of_the_base_do_not_matter(trained, tokenizer):
         trained.generation_config = before
 
 
-def test_mean_loss_is_per_token(model, tokenizer):
-    data = SFTDataset(conversations(["好", "今天天气晴朗。" * 5, "鱼", "巴黎", "是的。", "猫喜欢鱼。"]), tokenizer)
+def naive_loss(model, data):
+    """fp32，一段一段，每个要学的 token 的平均。"""
     total, count = 0.0, 0
+    training = model.training
+    model.eval()
     for example in data:
-        logits = model(torch.tensor([example["input_ids"]])).logits[0, :-1]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([example["input_ids"]])).logits[0, :-1]
         targets = torch.tensor(example["labels"][1:])
         total += torch.nn.functional.cross_entropy(logits, targets, reduction="sum").item()
         count += int((targets != -100).sum())
-    assert mean_loss(model, data, PaddedCollator(0)) == pytest.approx(total / count, rel=1e-5)
+    model.train(training)
+    return total / count
+
+
+def test_mean_loss_is_per_token(model, tokenizer):
+    data = SFTDataset(conversations(["好", "今天天气晴朗。" * 5, "鱼", "巴黎", "是的。", "猫喜欢鱼。"]), tokenizer)
+    expected = naive_loss(model, data)
+    assert mean_loss(model, data, PaddedCollator(0)) == pytest.approx(expected, rel=1e-5)
     packed = toy_model(vocab_size=len(tokenizer))
     packed.load_state_dict(model.state_dict())
     packed.set_attn_implementation(PER_DOCUMENT)
-    assert mean_loss(packed, data, PackedCollator()) == pytest.approx(total / count, rel=1e-5)
+    assert mean_loss(packed, data, PackedCollator()) == pytest.approx(expected, rel=1e-5)
     assert packed.training
+
+
+def test_few_answers_are_written_in_one_batch(trained, tokenizer, monkeypatch):
+    monkeypatch.setattr(evaluate, "_FEW", 16)
+    sizes = []
+    generate = type(trained).generate
+
+    def watched(self, **options):
+        sizes.append(len(options["input_ids"]))
+        return generate(self, **options)
+
+    monkeypatch.setattr(type(trained), "generate", watched)
+    answers = generate_answers(trained, tokenizer, [asked(question) for question in QUESTIONS], [30] * 6)
+    assert [answer.text for answer in answers] == ANSWERS
+    assert sizes == [6]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# CPU 上的大模型：检验用 bf16
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """小模型当作大的，CPU 当作有 bf16 的指令。"""
+    monkeypatch.setattr(evaluate, "_LARGE", 0)
+    monkeypatch.setattr(evaluate, "evaluation_dtype", lambda device, large: torch.bfloat16 if large else None)
+
+
+ADAPTERS = {
+    "full": None,
+    "lora": LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"),
+    "dora": LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", use_dora=True),
+    "rows": LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", trainable_token_indices=[1, 2]),
+    "prefix": PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5),
+}
+
+
+@pytest.mark.parametrize("rounded", [True, False], ids=["a bf16 checkpoint", "an fp32 checkpoint"])
+@pytest.mark.parametrize("method", ADAPTERS)
+def test_a_large_model_is_measured_in_bf16_and_left_as_it_was(trained, tokenizer, large, method, rounded):
+    """对照：fp32 的损失；各个权重（连同共用的）都恢复原样。"""
+    base = toy_model(vocab_size=len(tokenizer))
+    base.load_state_dict(trained.state_dict())
+    if rounded:
+        base = base.to(torch.bfloat16).float()
+    model = base if ADAPTERS[method] is None else get_peft_model(base, ADAPTERS[method])
+    train_few_rows(model)
+    before = {name: (parameter, parameter.detach().clone()) for name, parameter in model.named_parameters()}
+    data = SFTDataset(conversations(ANSWERS[1:] + ANSWERS[:1]), tokenizer)  # 答错的，损失才大
+    collate = PaddedCollator(0)
+    seen = []
+    layer = base.model.layers[0].mlp.down_proj
+    with layer.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype)):
+        loss = mean_loss(model, data, collate)
+        answers = generate_answers(model, tokenizer, [asked(question) for question in QUESTIONS], [30] * 6)
+    assert set(seen) == {torch.bfloat16}
+    assert loss == pytest.approx(naive_loss(model, data), rel=0.02)
+    if method != "prefix":  # 前缀一开始是随机的
+        assert [answer.text for answer in answers] == ANSWERS
+    after = dict(model.named_parameters())
+    assert after.keys() == before.keys()
+    for name, (parameter, value) in before.items():
+        assert after[name] is parameter, name
+        assert parameter.dtype == torch.float32, name
+        assert torch.equal(parameter, value), name
+    assert base.lm_head.weight is base.model.embed_tokens.weight or method == "rows"
 
 
 @pytest.mark.parametrize("collate", [PaddedCollator(0), PackedCollator()])

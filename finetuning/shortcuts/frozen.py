@@ -1,6 +1,9 @@
-"""训练适配器时，冻结的线性层的权重用 bf16 存放；从读入起就是 bf16 的（:mod:`finetuning.bf16_base`）不必换。"""
+"""用 bf16 自动混合精度（autocast）时，线性层的权重先转成 bf16，不必每次都转。
 
-from collections.abc import Iterator
+从读入起就是 bf16 的（:mod:`finetuning.bf16_base`）不必换。
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -19,9 +22,8 @@ class FrozenWeightsInBf16(TrainerCallback):
     每个参数就只占 2 字节，而不是 4 + 2，也不必每步再转。算出来一位也不差，因为只换这样的权重：
 
     - 转成 bf16 再转回来，与原来完全相等。公开的模型大多以 bf16 发布，自带的基座也是。
-    - 只在 autocast 的矩阵乘法里用到。DoRA 还要用 fp32 的权重来算长度，不换。
-
-    与嵌入共用矩阵的输出层，查表还要用 fp32 的，所以另给它一份 bf16 的，见 :func:`output_in_bf16`。
+    - 只在 autocast 的矩阵乘法里用到。DoRA 还要用 fp32 的权重来算长度，不换；与嵌入共用矩阵的输出层，查表还要用
+      fp32 的，所以另给它一份 bf16 的。
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -39,35 +41,49 @@ class FrozenWeightsInBf16(TrainerCallback):
 
 @contextmanager
 def frozen_in_bf16(model: PreTrainedModel) -> Iterator[None]:
-    """``with`` 之内，换得的权重是 bf16 的，之后换回 fp32。"""
-    held = lossless_linears(model)
-    for module in held:
-        module.weight.data = module.weight.data.to(torch.bfloat16)
-    try:
-        with output_in_bf16(model):
-            yield
-    finally:
-        for module in held:
-            module.weight.data = module.weight.data.float()
+    """``with`` 之内，换得的权重是 bf16 的，冻结的输出层另有一份 bf16 的；之后都恢复原样。用于训练。
+
+    与嵌入共用矩阵的输出层是词表那么大的矩阵：Gemma 3 270M 的占全部参数的六成，autocast 每一步转它一次，占 LoRA 一步
+    时间的五分之一。另给的一份与转出来的完全相同，内存也一样多：转出来的要留到反向传播。
+    """
+    output = output_to_copy(model)
+    with _replaced(lossless_linears(model)), _copied([] if output is None else [output]):
+        yield
 
 
 @contextmanager
-def output_in_bf16(model: PreTrainedModel) -> Iterator[None]:
-    """``with`` 之内，冻结的、仍是 fp32 的输出层用另外一份 bf16 的权重；之后用回原来的。
+def all_in_bf16(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，autocast 要转的线性层，权重都先转好了；之后恢复原样。用于检验：写一个 token 就要用全部权重一次。
 
-    它是词表那么大的矩阵：Gemma 3 270M 的占全部参数的六成，autocast 每一步转它一次，占 LoRA 一步时间的五分之一。
-    这一份与 autocast 每一步转出来的完全相同，内存也一样多：转出来的要留到反向传播。
+    换不得的另有一份，每个参数 2 字节；检验时没有梯度，内存比训练时少。
     """
-    output = output_to_copy(model)
-    if output is None:
+    with _replaced(lossless_linears(model)), _copied(_only_multiplied(model)):
         yield
-        return
-    own = output.weight
-    output.weight = nn.Parameter(own.detach().to(torch.bfloat16), requires_grad=False)
+
+
+@contextmanager
+def _replaced(linears: Sequence[nn.Linear]) -> Iterator[None]:
+    """权重换成 bf16，之后换回 fp32。"""
+    for linear in linears:
+        linear.weight.data = linear.weight.data.to(torch.bfloat16)
     try:
         yield
     finally:
-        output.weight = own
+        for linear in linears:
+            linear.weight.data = linear.weight.data.float()
+
+
+@contextmanager
+def _copied(linears: Sequence[nn.Linear]) -> Iterator[None]:
+    """fp32 的权重留着，层里用另外一份 bf16 的。"""
+    own = [(linear, linear.weight) for linear in linears if linear.weight.dtype == torch.float32]
+    for linear, weight in own:
+        linear.weight = nn.Parameter(weight.detach().to(torch.bfloat16), requires_grad=False)
+    try:
+        yield
+    finally:
+        for linear, weight in own:
+            linear.weight = weight
 
 
 def output_to_copy(model: PreTrainedModel) -> nn.Linear | None:
@@ -77,27 +93,30 @@ def output_to_copy(model: PreTrainedModel) -> nn.Linear | None:
     return output if frozen and output.weight.dtype == torch.float32 else None
 
 
-def lossless_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
+def lossless_linears(model: PreTrainedModel) -> list[nn.Linear]:
     """权重可以从 fp32 换成 bf16 而不改变结果的线性层。"""
     return [
         module for module in frozen_linears(model) if module.weight.dtype == torch.float32 and _fits_bf16(module.weight)
     ]
 
 
-def frozen_linears(model: PreTrainedModel) -> list[torch.nn.Linear]:
-    """权重只在 autocast 的矩阵乘法里用到的、冻结的线性层。"""
+def frozen_linears(model: PreTrainedModel) -> list[nn.Linear]:
+    """权重只在 autocast 的矩阵乘法里用到的、冻结的线性层；与嵌入共用的不算，查表还要用它。"""
+    looked_up = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return [
+        linear
+        for linear in _only_multiplied(model)
+        if id(linear.weight) not in looked_up and not linear.weight.requires_grad
+    ]
+
+
+def _only_multiplied(model: PreTrainedModel) -> list[nn.Linear]:
+    """层里的权重只用来做矩阵乘法的线性层；有 DoRA 的都不算，它还要用 fp32 的权重来算长度。"""
     modules = list(model.modules())
     if any(isinstance(module, DoraLinearLayer) for module in modules):
         return []
-    looked_up = {id(module.weight) for module in modules if isinstance(module, torch.nn.Embedding)}
-    return [
-        module
-        for module in modules
-        if isinstance(module, torch.nn.Linear)
-        and id(module.weight) not in looked_up
-        and module.weight.dtype in (torch.float32, torch.bfloat16)
-        and not module.weight.requires_grad
-    ]
+    kinds = (torch.float32, torch.bfloat16)
+    return [module for module in modules if isinstance(module, nn.Linear) and module.weight.dtype in kinds]
 
 
 def _fits_bf16(weight: torch.Tensor) -> bool:
