@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, cast
 
-import torch
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +14,7 @@ from finetuning.adapter import load_for_chat
 from finetuning.collator import PaddedCollator
 from finetuning.compare.forgetting import text_loss
 from finetuning.conversations import Conversation
-from finetuning.evaluate import Answer, generate_answers, row_losses
+from finetuning.evaluate import Answer, generate_answers, measuring, row_losses
 from finetuning.model import load_model
 from finetuning.reading import Row, iterate_rows
 from finetuning.terminal import say
@@ -117,7 +116,7 @@ def _continued(
     )
     for start in range(0, len(prompts), _BATCH):
         batch = tokenizer(list(prompts[start : start + _BATCH]), return_tensors="pt", padding=True)
-        with torch.inference_mode():
+        with measuring(model):
             written = generator.generate(**batch, generation_config=settings, tokenizer=tokenizer)
         for ids in written[:, batch["input_ids"].shape[1] :]:
             text = str(tokenizer.decode(ids, skip_special_tokens=True))

@@ -78,6 +78,14 @@ def _precision(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.autoc
     return torch.autocast(model.device.type, dtype, enabled=dtype is not None)
 
 
+@contextmanager
+def measuring(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，在这个线程里用这个模型算的、写的，与这里的各个函数精度相同；不求梯度，没有 dropout。"""
+    dtype = _own_dtype(model)
+    with _evaluating(model, dtype), torch.inference_mode(), _precision(model, dtype):
+        yield
+
+
 def mean_loss(
     model: PreTrainedModel,
     dataset: TokenizedDataset,

@@ -15,7 +15,7 @@ from finetuning import evaluate
 from finetuning.chatml import ChatML
 from finetuning.collator import PackedCollator, PaddedCollator
 from finetuning.data import answers_are_checkable
-from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss
+from finetuning.evaluate import Answer, checked_answers, exact_match, generate_answers, mean_loss, measuring
 from finetuning.shortcuts.attention import PER_DOCUMENT
 from finetuning.token_rows import train_few_rows
 
@@ -217,6 +217,16 @@ def test_a_large_model_is_measured_in_bf16_and_left_as_it_was(trained, tokenizer
         assert parameter.dtype == torch.float32, name
         assert torch.equal(parameter, value), name
     assert base.lm_head.weight is base.model.embed_tokens.weight or method == "rows"
+
+
+def test_what_others_measure_has_the_same_precision(model, large):
+    model.train()
+    with measuring(model):
+        logits = model(torch.tensor([[5, 6, 7]])).logits
+        assert (logits.dtype, logits.requires_grad, model.training) == (torch.bfloat16, False, False)
+    assert model.training
+    assert model(torch.tensor([[5, 6, 7]])).logits.dtype == torch.float32
+    model.eval()
 
 
 @pytest.mark.parametrize("collate", [PaddedCollator(0), PackedCollator()])
