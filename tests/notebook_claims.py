@@ -261,6 +261,15 @@ CLAIMS = [
     Claim("remember7", "一个基座可以配许多个小适配器", ("sizes",)),
     # 8 填充和首尾相接
     Claim("sec8", "代价是白算", ("padding",)),
+    Claim(
+        "sec4",
+        "两种的损失相同，这一种快",
+        ("packed-proof", "packed-time"),
+        lambda o: (
+            (losses := numbers(o["packed-proof"]))[0] == losses[1]
+            and (times := numbers(o["packed-time"]))[0] > 1.2 * times[1]
+        ),
+    ),
     Claim("packed-md", "每段的位置（`position_ids`）从 0 重新数起", ("packed", "block-mask")),
     Claim(
         "leak-md",

@@ -26,7 +26,6 @@ from finetuning.bf16_base import bf16_linears, can_stay_bf16
 from finetuning.merging import merge
 from finetuning.model import load_model
 from finetuning.plan.memory import load_config, plan
-from finetuning.shortcuts.frozen import frozen_in_bf16
 from finetuning.training import CheckedTrainer
 
 BF16 = torch.bfloat16
@@ -295,18 +294,12 @@ def test_merging_is_computed_in_fp32(workplace):
     assert all(map(torch.equal, merged[0].parameters(), merged[1].parameters()))
 
 
-def bytes_in_training(model):
-    """训练期间的全部张量：与嵌入共用的输出层，这时另有一份 bf16 的。"""
-    with frozen_in_bf16(model):
-        return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
-
-
 @pytest.mark.parametrize("base", ["qwen3", "llama"])
 def test_the_plan_counts_the_bytes_that_are_there(workplace, base):
     """对照：真的读入，真的添上适配器，数每一个张量。"""
     model = load_model(str(workplace / base), keep_bf16=True).model
     model = new_adapter(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8))
-    expected = bytes_in_training(model)
+    expected = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     config = AutoModelForCausalLM.from_pretrained(workplace / base).config
     assert plan(config, "lora", batch_size=1, max_length=16).weights == expected
 
@@ -321,5 +314,5 @@ def test_the_plan_counts_the_bytes_of_new_tokens_too(tmp_path, family):
     rows = embedding_rows(base, new)
     config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=8, trainable_token_indices=rows)
     model = new_adapter(base, config)
-    expected = bytes_in_training(model)
+    expected = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     assert plan(load_config(str(tmp_path)), "lora", batch_size=1, max_length=16, new_tokens=2).weights == expected

@@ -226,8 +226,11 @@ def plan(
                 linear.weight.data = linear.weight.data.to(torch.bfloat16)
         if stays_bf16:
             loading = storage_bytes(model)
-        if (output := output_to_copy(model)) is not None:
-            output.weight = torch.nn.Parameter(output.weight.to(torch.bfloat16), requires_grad=False)
+    weights = storage_bytes(model)
+    output = output_to_copy(model) if chosen.frozen_in_bf16 else None
+    if output is not None:
+        output.weight = torch.nn.Parameter(output.weight.to(torch.bfloat16), requires_grad=False)
+    copied = output.weight.nbytes if output is not None else 0
     if chosen.chunked_loss:
         base_of(model).loss_function = partial(chunked_causal_lm_loss, chunk=chunk_size(device))
     if chosen.packed and device == "cpu":
@@ -254,11 +257,11 @@ def plan(
     training = MemoryPlan(
         trainable_parameters=trainable,
         total_parameters=total,
-        weights=storage_bytes(model),
+        weights=weights,
         optimizer=_ADAMW_BYTES * trainable,
         # 几个线程各算一个微批次，梯度、bf16 副本也各有一份。
         gradients=chosen.micro_batches * peak["gradients"],
-        autocast_copies=chosen.micro_batches * peak["autocast_copies"],
+        autocast_copies=chosen.micro_batches * peak["autocast_copies"] + copied,
         activations=chosen.micro_batches * peak["activations"],
         logits=chosen.micro_batches * peak["logits"],
         shortcuts=chosen,
