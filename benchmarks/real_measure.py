@@ -14,7 +14,7 @@ from finetuning.adapter import load_for_chat
 from finetuning.collator import PaddedCollator
 from finetuning.compare.forgetting import text_loss
 from finetuning.conversations import Conversation
-from finetuning.evaluate import Answer, generate_answers, measuring, row_losses
+from finetuning.evaluate import Answer, generate_answers, row_losses, writing
 from finetuning.model import load_model
 from finetuning.reading import Row, iterate_rows
 from finetuning.terminal import say
@@ -114,15 +114,15 @@ def _continued(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    for start in range(0, len(prompts), _BATCH):
-        batch = tokenizer(list(prompts[start : start + _BATCH]), return_tensors="pt", padding=True)
-        with measuring(model):
+    with writing(model):
+        for start in range(0, len(prompts), _BATCH):
+            batch = tokenizer(list(prompts[start : start + _BATCH]), return_tensors="pt", padding=True)
             written = generator.generate(**batch, generation_config=settings, tokenizer=tokenizer)
-        for ids in written[:, batch["input_ids"].shape[1] :]:
-            text = str(tokenizer.decode(ids, skip_special_tokens=True))
-            ended = tokenizer.eos_token_id in ids if stop is None else stop in text
-            answers.append(Answer((text.split(stop)[0] if stop else text).strip(), bool(ended)))
-        say(f"    {min(start + _BATCH, len(prompts))}/{len(prompts)}")
+            for ids in written[:, batch["input_ids"].shape[1] :]:
+                text = str(tokenizer.decode(ids, skip_special_tokens=True))
+                ended = tokenizer.eos_token_id in ids if stop is None else stop in text
+                answers.append(Answer((text.split(stop)[0] if stop else text).strip(), bool(ended)))
+            say(f"    {min(start + _BATCH, len(prompts))}/{len(prompts)}")
     return answers
 
 

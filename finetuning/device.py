@@ -69,7 +69,8 @@ def evaluation_dtype(device: str, large: bool = False) -> torch.dtype | None:
     """检验用哪种自动混合精度：显卡支持 bf16 就用它加快；None 是不用，照权重的精度（fp32）。
 
     Args:
-        large: 大的模型，CPU 上也用：bf16 快一倍多。小的只差一两秒，用 fp32，各台机器检验出的就相同。
+        large: 大的模型，CPU 上也用（有 bf16 的指令时），快得多，见 ``benchmarks/README.md`` 的“真实的基座”。
+            小的只差一两秒，用 fp32，检验出的就不随机器有没有这样的指令而变。
     """
     useful = device == "cuda" or (device == "cpu" and large)
     return torch.bfloat16 if useful and fastest_dtype(use_cpu=device == "cpu") == torch.bfloat16 else None

@@ -21,11 +21,11 @@ from finetuning.conversations import Conversation
 from finetuning.data import TokenizedDataset
 from finetuning.device import evaluation_dtype
 from finetuning.model import max_positions
-from finetuning.shortcuts.frozen import all_in_bf16
+from finetuning.shortcuts.frozen import all_in_bf16, has_dora
 from finetuning.terminal import is_main_process, progress_delay
 
 _BATCH_SIZE = 64
-_FEW = 16  # 不多于这么多个回答，不分给几个线程：写一个 token 要把权重读一遍，一批几个与一个差不多快
+_FEW = 16  # 大模型不多于这么多个回答，不分给几个线程：写一个 token 要把权重读一遍，一批几个与一个差不多快
 _LARGE = 2**25  # 有这么多参数的是大模型：时间都在矩阵乘法上，几个核一起算一个就够快，内存也省
 _MOST_TOKENS = 2**15  # 一批最多多少个 token：64 段，每段 512 个
 _MOST_CACHE = 2**31  # 生成时，一批的 KV 缓存最多多少字节（按 fp32 算）：8B 的模型在 24 GB 的显卡上也有地方放
@@ -43,8 +43,7 @@ class Answer(NamedTuple):
 @contextmanager
 def _evaluating(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
     """关掉 dropout；CPU 上的大模型要用 bf16 的，权重先都转好；之后恢复原样。"""
-    alone_on_cpu = model.device.type == "cpu" and not (dist.is_available() and dist.is_initialized())
-    ready = dtype == torch.bfloat16 and alone_on_cpu and _is_large(model)
+    ready = dtype == torch.bfloat16 and _is_large_on_cpu(model) and _can_prepare(model)
     was_training = model.training
     model.eval()
     try:
@@ -69,8 +68,22 @@ def _is_large(model: PreTrainedModel) -> bool:
     return model.num_parameters() >= _LARGE
 
 
+def _is_large_on_cpu(model: PreTrainedModel) -> bool:
+    return model.device.type == "cpu" and _is_large(model)
+
+
+def _can_prepare(model: PreTrainedModel) -> bool:
+    """权重能不能先都转成 bf16：DoRA 的不能，几个进程的（权重可能切分了）也不能。"""
+    return not (dist.is_available() and dist.is_initialized()) and not has_dora(model)
+
+
 def _own_dtype(model: PreTrainedModel) -> torch.dtype | None:
     return evaluation_dtype(model.device.type, _is_large(model))
+
+
+def _writing_dtype(model: PreTrainedModel) -> torch.dtype | None:
+    """写回答用的：CPU 上，每写一个 token 都要把全部权重转一遍的，不如不转。"""
+    return None if _is_large_on_cpu(model) and not _can_prepare(model) else _own_dtype(model)
 
 
 def _precision(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.autocast:
@@ -79,9 +92,9 @@ def _precision(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.autoc
 
 
 @contextmanager
-def measuring(model: PreTrainedModel) -> Iterator[None]:
-    """``with`` 之内，在这个线程里用这个模型算的、写的，与这里的各个函数精度相同；不求梯度，没有 dropout。"""
-    dtype = _own_dtype(model)
+def writing(model: PreTrainedModel) -> Iterator[None]:
+    """``with`` 之内，在这个线程里用这个模型写的，与 :func:`generate_answers` 精度相同；不求梯度，没有 dropout。"""
+    dtype = _writing_dtype(model)
     with _evaluating(model, dtype), torch.inference_mode(), _precision(model, dtype):
         yield
 
@@ -188,8 +201,8 @@ def generate_answers(
     # 前缀不在各层里，非用 PEFT 的不可。
     generator: Any = model if has_prefix(model) else base_of(model)
     parallel = threads.worthwhile(model.device.type) and threads.is_safe(model) and not has_prefix(model)
-    parallel = parallel and len(prompts) > _FEW
-    dtype = _own_dtype(model)
+    parallel = parallel and (len(prompts) > _FEW or not _is_large(model))
+    dtype = _writing_dtype(model)
     interrupted = threading.Event()  # 按了 Ctrl-C：各个线程写到一半的也停下
 
     def write(indices: list[int]) -> None:

@@ -131,6 +131,34 @@ def test_weights_prepared_for_evaluation_compute_the_same(model):
     assert all(torch.equal(parameter, weights[name]) for name, parameter in model.named_parameters())
 
 
+@pytest.mark.parametrize(
+    ("model", "context"), [(adapted, frozen_in_bf16), (adapted, all_in_bf16), (toy_model, all_in_bf16)]
+)
+def test_an_error_half_way_leaves_nothing_changed(monkeypatch, model, context):
+    """例如内存不够；诊断用的一段损失算不成，训练照旧。"""
+    model = model()
+    before = {name: (parameter, parameter.requires_grad) for name, parameter in model.named_parameters()}
+    to, calls = torch.Tensor.to, []
+
+    def fails_late(tensor, *args, **kwargs):
+        if torch.bfloat16 in args:
+            calls.append(tensor.shape)
+            if len(calls) == most:
+                raise RuntimeError("not enough memory")
+        return to(tensor, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "to", fails_late)
+    most = 0
+    with context(model):
+        most = len(calls)  # 一共转几次
+    calls.clear()
+    with pytest.raises(RuntimeError, match="not enough memory"), context(model):
+        pass
+    for name, parameter in model.named_parameters():
+        assert (parameter, parameter.requires_grad) == before[name], name
+        assert parameter.dtype == torch.float32, name
+
+
 def test_a_trained_output_layer_is_left_alone():
     model = adapted(modules_to_save=["lm_head"], shape={"tie_word_embeddings": False})
     assert output_to_copy(model) is None

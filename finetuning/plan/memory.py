@@ -217,9 +217,11 @@ def plan(
     loading = storage_bytes(model)
 
     chosen = choose(model, Setting(device, batch_size, autocast, padding_free))
+    holds = chosen.frozen_in_bf16
     chosen = replace(chosen, frozen_in_bf16=chosen.frozen_in_bf16 and config.dtype == torch.bfloat16)
     if chosen.frozen_in_bf16:
-        # 新添的行是平均值，bf16 放不下：有这样的行的输出层仍是 fp32，与共用嵌入的一样，训练时另有一份 bf16 的
+        # 新添的行是平均值，bf16 放不下：有这样的行的输出层仍是 fp32，与共用嵌入的、
+        # 检查点是 fp32 的一样，训练时另有一份 bf16 的
         kept = innermost(base_of(model).get_output_embeddings()) if new_tokens else None
         for linear in frozen_linears(model):
             if linear is not kept:
@@ -227,7 +229,7 @@ def plan(
         if stays_bf16:
             loading = storage_bytes(model)
     weights = storage_bytes(model)
-    output = output_to_copy(model) if chosen.frozen_in_bf16 else None
+    output = output_to_copy(model) if holds else None
     if output is not None:
         output.weight = torch.nn.Parameter(output.weight.to(torch.bfloat16), requires_grad=False)
     copied = output.weight.nbytes if output is not None else 0

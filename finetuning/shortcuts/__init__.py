@@ -65,7 +65,7 @@ class Shortcuts:
         why_not: 想首尾相接却不能的原因。
         micro_batches: 一批分成几个微批次，各由一个线程来算。
         chunked_loss: 损失一次只展开几行 logits。
-        frozen_in_bf16: 训练时，冻结的权重存成 bf16；转成 bf16 会变的（要看权重才知道）不换。
+        frozen_in_bf16: 训练时，冻结的权重存成 bf16；转成 bf16 会变的（要看权重才知道）不换，只给输出层另做一份。
         one_embedding_gradient: 查表的梯度直接加到输出层的那一份上。
     """
 

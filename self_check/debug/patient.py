@@ -22,6 +22,7 @@ from self_check.sandbox import calling, untraced
 ROOT = Path(__file__).parents[2]
 STEPS, BATCH_SIZE, QUESTIONS, NEW_TOKENS = 40, 8, 24, 40
 CALLED = f"model, losses = train(base, tokenizer, conversations)，{STEPS} 步，每步 {BATCH_SIZE} 段"
+_SHORT = 40  # 一段对话最多几个字；训练数据里七成的不超过
 _LOOKED_AT = 1  # 看第几步的梯度（从 0 数起）：第一步的，积没积起来都一样
 
 
@@ -53,8 +54,8 @@ class Patient:
         with untraced():
             quiet_libraries()
             self.base, self.tokenizer, _ = load_model(str(ROOT / "base_model"))
-            self.conversations = load_conversations(str(ROOT / "data/train.jsonl"))[: STEPS * BATCH_SIZE]
-            self.questions = load_conversations(str(ROOT / "data/dev.jsonl"))[:QUESTIONS]
+            self.conversations = _short("train")[: STEPS * BATCH_SIZE]
+            self.questions = _short("dev")[:QUESTIONS]
             self.original = copy.deepcopy(self.base.state_dict())
         self._trained: Trained | None = None
 
@@ -123,6 +124,12 @@ class Patient:
         with untraced():
             answers = generate_answers(self.trained().model, self.tokenizer, questions, [NEW_TOKENS] * len(questions))
         return [each.text if each.ended else f"{each.text}……" for each in answers]
+
+
+def _short(split: str) -> list[Conversation]:
+    """不长的对话：一批要补到最长的一段，学习者在等。"""
+    conversations = load_conversations(str(ROOT / f"data/{split}.jsonl"))
+    return [each for each in conversations if sum(len(message["content"]) for message in each) <= _SHORT]
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
