@@ -267,7 +267,7 @@ CLAIMS = [
         ("packed-proof", "packed-time"),
         lambda o: (
             (losses := numbers(o["packed-proof"]))[0] == losses[1]
-            and (times := numbers(o["packed-time"]))[0] > 1.2 * times[1] > 1.2 * times[2]
+            and (times := numbers(o["packed-time"]))[0] > 1.2 * max(times[1:])
         ),
     ),
     Claim("packed-md", "每段的位置（`position_ids`）从 0 重新数起", ("packed", "block-mask")),
