@@ -273,7 +273,7 @@ CLAIMS = [
     Claim("packed-md", "每段的位置（`position_ids`）从 0 重新数起", ("packed", "block-mask")),
     Claim(
         "leak-md",
-        "这样的证明只有“做错了会不一样”时才有意义",
+        "“损失相同”的证明，只有“做错了会不一样”时才有意义",
         ("packed-proof",),
         lambda o: (n := numbers(o["packed-proof"]))[0] == n[1] and n[-1] < 1e-5,
     ),
