@@ -42,8 +42,8 @@ class Answer(NamedTuple):
 
 @contextmanager
 def _evaluating(model: PreTrainedModel, dtype: torch.dtype | None) -> Iterator[None]:
-    """关掉 dropout；CPU 上的大模型要用 bf16 的，权重先都转好；之后恢复原样。"""
-    ready = dtype == torch.bfloat16 and _is_large_on_cpu(model) and _can_prepare(model)
+    """关掉 dropout；CPU 上要用 bf16 的，权重先都转好；之后恢复原样。"""
+    ready = dtype == torch.bfloat16 and _can_prepare(model)
     was_training = model.training
     model.eval()
     try:
@@ -68,13 +68,10 @@ def _is_large(model: PreTrainedModel) -> bool:
     return model.num_parameters() >= _LARGE
 
 
-def _is_large_on_cpu(model: PreTrainedModel) -> bool:
-    return model.device.type == "cpu" and _is_large(model)
-
-
 def _can_prepare(model: PreTrainedModel) -> bool:
-    """权重能不能先都转成 bf16：DoRA 的不能，几个进程的（权重可能切分了）也不能。"""
-    return not (dist.is_available() and dist.is_initialized()) and not has_dora(model)
+    """CPU 上，权重能不能先都转成 bf16：DoRA 的不能，几个进程的（权重可能切分了）也不能。"""
+    several = dist.is_available() and dist.is_initialized()
+    return model.device.type == "cpu" and not several and not has_dora(model)
 
 
 def _own_dtype(model: PreTrainedModel) -> torch.dtype | None:
@@ -83,7 +80,7 @@ def _own_dtype(model: PreTrainedModel) -> torch.dtype | None:
 
 def _writing_dtype(model: PreTrainedModel) -> torch.dtype | None:
     """写回答用的：CPU 上，每写一个 token 都要把全部权重转一遍的，不如不转。"""
-    return None if _is_large_on_cpu(model) and not _can_prepare(model) else _own_dtype(model)
+    return None if model.device.type == "cpu" and not _can_prepare(model) else _own_dtype(model)
 
 
 def _precision(model: PreTrainedModel, dtype: torch.dtype | None) -> torch.autocast:
